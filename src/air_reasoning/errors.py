@@ -1,0 +1,40 @@
+"""Our failures, by name. What the *model* does wrong is data and never raises one of these.
+
+Each message says which file, key or line, what was expected, and how to mend it. The command line
+turns the classes into exit codes: see ``exit_code``.
+"""
+
+
+class AirError(Exception):
+    """Base of every error that this package raises on purpose."""
+
+    exit_code = 1
+
+
+class ConfigError(AirError):
+    """A setting is unknown, malformed or contradicts another; nothing was started."""
+
+    exit_code = 2
+
+
+class DataError(AirError):
+    """A task file, picture, run folder or checkpoint is missing, broken or of the wrong kind."""
+
+    exit_code = 2
+
+
+class SandboxError(AirError):
+    """The sandbox itself failed (it could not start, or cannot be used here).
+
+    A cell that raises, loops or dies is not an error: it is an ``Execution`` with that status.
+    """
+
+
+class SamplerError(AirError):
+    """The engine that samples tokens failed; the trajectory is dropped and counted, never scored."""
+
+
+class PrerequisiteError(AirError):
+    """Something that has to be installed or built first is not there."""
+
+    exit_code = 4

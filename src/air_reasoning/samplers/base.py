@@ -1,0 +1,68 @@
+"""The sampler contract: token ids in, token ids and log-probabilities out.
+
+Token ids come from the engine and are never made again from text.
+"""
+
+from dataclasses import dataclass, field
+from typing import Literal, Protocol
+
+from PIL import Image
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class SamplingParams:
+    """``temperature`` 0 is greedy. ``stop_ids`` end a turn and are part of it; ``banned_ids`` cannot be sampled.
+
+    ``stop_texts`` end a turn once the decoded turn *ends with* one of them, for models whose tags are
+    several tokens. ``seed`` makes the trajectory's random numbers its own, whatever else is in the batch.
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 256
+    stop_ids: tuple[int, ...] = ()
+    stop_texts: tuple[str, ...] = ()
+    banned_ids: tuple[int, ...] = ()
+    seed: int = 0
+
+
+@dataclass(kw_only=True, slots=True)
+class SampleRequest:
+    """The whole sequence so far. A request whose ``trajectory_id`` was seen before continues its KV cache."""
+
+    trajectory_id: str
+    group_id: str
+    token_ids: list[int]
+    images: list[Image.Image] = field(default_factory=list[Image.Image])
+    params: SamplingParams = field(default_factory=SamplingParams)
+
+
+@dataclass(kw_only=True, slots=True)
+class Completion:
+    """``logprobs`` are of the distribution sampled from (after temperature and bans), one a token."""
+
+    token_ids: list[int]
+    logprobs: list[float]
+    text: str
+    finish_reason: Literal["stop", "length", "context"]
+    policy_version: int = 0
+
+
+class Sampler(Protocol):
+    """One contract, several engines."""
+
+    async def sample(self, request: SampleRequest) -> Completion:
+        """Sample until a stop, ``max_tokens`` or the end of the context. Raises SamplerError."""
+        ...
+
+    def open(self, trajectory_id: str) -> None:
+        """Announce a trajectory, so that the engine can gather a whole batch before it starts."""
+        ...
+
+    def release(self, trajectory_id: str) -> None:
+        """Forget its cache; called in ``finally``, harmless when repeated."""
+        ...
+
+    async def close(self) -> None:
+        """Free the engine."""
+        ...
