@@ -1,0 +1,116 @@
+"""Pictures by content: opened safely, named by a hash of their pixels, stored once."""
+
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from air_reasoning.errors import DataError
+from air_reasoning.types import ImageRef
+
+DEFAULT_MAX_PIXELS = 100_000_000
+_SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
+
+
+def image_hash(image: Image.Image) -> str:
+    """SHA-256 (hex) over ``"{mode} {width}x{height}\\n"`` and the raw pixels.
+
+    The same pixels give the same name whatever file format they came from; a palette is not part
+    of it, so hash RGB, RGBA or L pictures.
+    """
+    digest = hashlib.sha256(f"{image.mode} {image.width}x{image.height}\n".encode())
+    digest.update(image.tobytes())
+    return digest.hexdigest()
+
+
+def open_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """The picture as a person sees it: upright, RGB, transparency on white, pixels loaded.
+
+    16-bit grey is scaled to 8 bits. Of an animation the first frame is taken.
+
+    Raises:
+        DataError: no such file, no picture, broken or cut off, or more than ``max_pixels`` pixels
+            (width x height); checked before the pixels are decoded.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise DataError(f"{path}: no such picture; check the path")
+    try:
+        with Image.open(path) as image:
+            if image.width * image.height > max_pixels:
+                raise DataError(
+                    f"{path}: {image.width}x{image.height} is more than {max_pixels} pixels; "
+                    "shrink it, or raise the limit on pixels"
+                )
+            image.load()
+            return _as_seen(image)
+    except UnidentifiedImageError:
+        raise DataError(f"{path}: not a picture that can be read; use PNG, JPEG or WebP") from None
+    except Image.DecompressionBombError as error:
+        raise DataError(f"{path}: {error}; shrink it") from None
+    except (OSError, SyntaxError, ValueError, EOFError) as error:
+        raise DataError(f"{path}: broken or cut off ({error}); export the picture again") from None
+
+
+def save_blob(image: Image.Image, folder: Path) -> ImageRef:
+    """Store as ``folder/<sha256>.png`` unless it is there already; the reference is absolute.
+
+    Written aside and renamed, so that a half-written picture never carries its final name.
+
+    Raises:
+        DataError: the folder cannot be written.
+    """
+    if image.mode not in ("RGB", "RGBA", "L"):
+        image = _as_seen(image)
+    name = image_hash(image)
+    path = folder.absolute() / f"{name}.png"
+    if not path.exists():
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _write_png(image, path)
+        except OSError as error:
+            raise DataError(f"{path}: cannot store the picture ({error})") from error
+    return ImageRef(sha256=name, width=image.width, height=image.height, path=str(path))
+
+
+def load_ref(ref: ImageRef) -> Image.Image:
+    """The pixels that ``ref`` names, in RGB.
+
+    Raises:
+        DataError: the file is gone, broken, or is not the picture of that size.
+    """
+    image = open_image(ref.path)
+    if image.size != (ref.width, ref.height):
+        raise DataError(
+            f"{ref.path}: is {image.width}x{image.height}, expected {ref.width}x{ref.height}; "
+            "another picture has taken its place"
+        )
+    return image
+
+
+def _as_seen(image: Image.Image) -> Image.Image:
+    """Upright, 8-bit RGB on white."""
+    image = ImageOps.exif_transpose(image)
+    if image.mode in _SIXTEEN_BIT:
+        # PIL's own conversion clips at 255 instead of scaling.
+        image = image.convert("I").point(lambda value: value / 257).convert("L")
+    if image.mode in ("RGBA", "LA", "PA", "La", "RGBa") or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        white = Image.new("RGBA", layer.size, "white")
+        image = Image.alpha_composite(white, layer)
+    return image.convert("RGB")
+
+
+def _write_png(image: Image.Image, path: Path) -> None:
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            image.save(file, format="PNG", compress_level=1)
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
