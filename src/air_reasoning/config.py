@@ -211,8 +211,9 @@ def _merge(
             continue  # a section of which every line is commented out
         origin = lines if isinstance(lines, str) else lines.get(path, "file")
         if isinstance(value, Mapping):
-            inner = into[key] if isinstance(into.get(key), dict) else {}
-            into[key] = inner
+            if not isinstance(into.get(key), dict):
+                into[key] = {}
+            inner = cast(dict[Any, Any], into[key])
             origins[path] = origin
             branch = cast(Mapping[Any, Any], value)
             _merge(inner, branch, lines, origins, sections, f"{path}.")
@@ -246,7 +247,7 @@ def _read_file(path: Path) -> tuple[Mapping[Any, Any], Mapping[str, str] | str]:
         if path.suffix == ".toml":
             data: Any = tomllib.loads(text)
         else:
-            lines = dict(_yaml_lines(yaml.compose(text), path.name))
+            lines = dict(_yaml_lines(cast(Any, yaml).compose(text), path.name))
             data = yaml.safe_load(text)
     except (yaml.YAMLError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not valid {path.suffix or 'YAML'}: {error}") from None

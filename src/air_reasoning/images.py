@@ -1,13 +1,12 @@
 """Pictures by content: opened safely, named by a hash of their pixels, stored once."""
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from air_reasoning.errors import DataError
+from air_reasoning.files import atomic_file
 from air_reasoning.types import ImageRef
 
 DEFAULT_MAX_PIXELS = 100_000_000
@@ -15,7 +14,7 @@ _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
 def image_hash(image: Image.Image) -> str:
-    """SHA-256 (hex) over ``"{mode} {width}x{height}\\n"`` and the raw pixels.
+    """SHA-256 (hex) over ``"{mode} {width}x{height}"``, a line feed and the raw pixels.
 
     The same pixels give the same name whatever file format they came from; a palette is not part
     of it, so hash RGB, RGBA or L pictures.
@@ -45,7 +44,7 @@ def open_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
                     "shrink it, or raise the limit on pixels"
                 )
             image.load()
-            return _as_seen(image)
+            return as_rgb(image)
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture that can be read; use PNG, JPEG or WebP") from None
     except Image.DecompressionBombError as error:
@@ -57,26 +56,24 @@ def open_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
 def save_blob(image: Image.Image, folder: Path) -> ImageRef:
     """Store as ``folder/<sha256>.png`` unless it is there already; the reference is absolute.
 
-    Written aside and renamed, so that a half-written picture never carries its final name.
+    RGB, RGBA and L pictures keep their pixels and so their hash; others become RGB first. Written
+    aside and renamed, so that a half-written picture never carries its final name.
 
     Raises:
         DataError: the folder cannot be written.
     """
     if image.mode not in ("RGB", "RGBA", "L"):
-        image = _as_seen(image)
+        image = as_rgb(image)
     name = image_hash(image)
     path = folder.absolute() / f"{name}.png"
     if not path.exists():
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-            _write_png(image, path)
-        except OSError as error:
-            raise DataError(f"{path}: cannot store the picture ({error})") from error
+        with atomic_file(path) as file:
+            image.save(file, format="PNG", compress_level=1)
     return ImageRef(sha256=name, width=image.width, height=image.height, path=str(path))
 
 
 def load_ref(ref: ImageRef) -> Image.Image:
-    """The pixels that ``ref`` names, in RGB.
+    """The picture that ``ref`` names, as ``open_image`` gives it (RGB, whatever was stored).
 
     Raises:
         DataError: the file is gone, broken, or is not the picture of that size.
@@ -90,8 +87,8 @@ def load_ref(ref: ImageRef) -> Image.Image:
     return image
 
 
-def _as_seen(image: Image.Image) -> Image.Image:
-    """Upright, 8-bit RGB on white."""
+def as_rgb(image: Image.Image) -> Image.Image:
+    """The picture upright, in 8-bit RGB, transparency on white."""
     image = ImageOps.exif_transpose(image)
     if image.mode in _SIXTEEN_BIT:
         # PIL's own conversion clips at 255 instead of scaling.
@@ -101,16 +98,3 @@ def _as_seen(image: Image.Image) -> Image.Image:
         white = Image.new("RGBA", layer.size, "white")
         image = Image.alpha_composite(white, layer)
     return image.convert("RGB")
-
-
-def _write_png(image: Image.Image, path: Path) -> None:
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=".", suffix=".tmp")
-    temporary = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            image.save(file, format="PNG", compress_level=1)
-        temporary.chmod(0o644)
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
