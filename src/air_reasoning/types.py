@@ -17,8 +17,8 @@ ExecutionStatus = Literal["ok", "error", "timeout", "killed", "lost"]
 class ImageRef:
     """A picture by content. ``path`` is where the pixels are (absolute once loaded).
 
-    ``sha256`` is over mode, size and raw pixels (``images.image_hash``), so that the same picture in
-    two files is one picture. Sizes are in pixels.
+    ``sha256`` is over mode, size and raw pixels (``images.image_hash``), so that the same picture
+    in two files is one picture. Sizes are in pixels.
     """
 
     sha256: str
@@ -70,10 +70,10 @@ class Task:
 class Execution:
     """What came back from one cell.
 
-    ``lost`` is our failure; every other status is the model's doing. ``value`` is the ``repr`` of the
-    cell's last expression (None if there is none, or if it came back as an image). ``error`` is None
-    or ``{"type", "message", "traceback"}``. Times are milliseconds. ``tier`` names the isolation in
-    force. ``state_lost`` says that the variables of earlier cells are gone.
+    ``lost`` is our failure; every other status is the model's doing. ``value`` is the ``repr`` of
+    the cell's last expression (None if there is none, or if it came back as an image). ``error`` is
+    None or ``{"type", "message", "traceback"}``. Times are milliseconds. ``tier`` names the
+    isolation in force. ``state_lost`` says that the variables of earlier cells are gone.
     """
 
     status: ExecutionStatus
@@ -95,8 +95,8 @@ class Segment:
     ``text`` is what a person reads; ``token_ids`` are what the model saw, and the truth.
     ``logprobs`` (natural log, of the sampling distribution) has one entry per token of a
     model-written segment and is empty for ``output``: output is never trained on, so the loss mask
-    follows from ``kind`` and not from a regex. ``code`` holds the bare source for a ``code`` segment
-    that was executed; ``execution`` belongs to the ``output`` segment that answers it.
+    follows from ``kind`` and not from a regex. ``code`` holds the bare source for a ``code``
+    segment that was executed; ``execution`` belongs to the ``output`` segment that answers it.
     """
 
     kind: SegmentKind
@@ -169,6 +169,32 @@ class Trajectory:
         return [s.execution for s in self.segments if s.execution is not None]
 
 
+@dataclass(slots=True, frozen=True)
+class Outcome:
+    """All that a reward may know about one trajectory: ``Outcome(True, 1)`` is right after a call.
+
+    ``calls`` counts executed cells (empty and comment-only ones are never executed),
+    ``failed_calls`` those that came back without ``ok``. ``code_banned``: the code tag could not be
+    sampled.
+    """
+
+    correct: bool
+    calls: int
+    failed_calls: int = 0
+    format_ok: bool = True
+    code_banned: bool = False
+
+    @property
+    def uses_code(self) -> bool:
+        """Whether at least one cell was executed."""
+        return self.calls > 0
+
+    @property
+    def call_worked(self) -> bool:
+        """Whether at least one executed cell came back without an error."""
+        return self.calls > self.failed_calls
+
+
 @dataclass(kw_only=True, slots=True)
 class Reward:
     """``total`` and the named terms it is the guarded sum of. Never an advantage."""
@@ -192,9 +218,10 @@ class TrajectoryGroup:
 class TrainingSample:
     """One trajectory as the loss sees it; all lists but ``prompt_ids`` have one entry a token.
 
-    ``token_ids`` is the response (prompt not included); ``loss_mask`` is 1 where the model wrote and
-    the advantage counts; ``logprobs`` are the sampler's (0 where ``loss_mask`` is 0).
+    ``token_ids`` is the response (prompt not included); ``loss_mask`` is 1 where the model wrote
+    and the advantage counts; ``logprobs`` are the sampler's (0 where ``loss_mask`` is 0).
     ``images`` are prompt pictures first, then those of outputs, in the order of their placeholders.
+    ``code_banned`` rows were sampled from a narrower distribution: the loss does not reweight them.
     """
 
     group_id: str
@@ -205,3 +232,4 @@ class TrainingSample:
     advantage: float
     images: list[ImageRef] = field(default_factory=list[ImageRef])
     policy_version: int = 0
+    code_banned: bool = False
