@@ -87,11 +87,11 @@ def progress(
     stream: TextIO | None = None,
 ) -> Generator[Progress]:
     """Show progress while the block runs; ``done`` steps were made by an earlier process."""
-    stream = sys.stderr if stream is None else stream
-    if display == "rich" and not stream.isatty():
+    out: TextIO = sys.stderr if stream is None else stream
+    if display == "rich" and not out.isatty():
         display = "plain"
     bar = Progress(
-        description=description, total=total, display=display, stream=stream, done=done, first=done
+        description=description, total=total, display=display, stream=out, done=done, first=done
     )
     if display != "rich":
         yield bar
@@ -107,7 +107,7 @@ def progress(
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[headline]}", markup=False),
     )
-    with RichBar(*columns, console=Console(file=stream)) as rich:
+    with RichBar(*columns, console=Console(file=out)) as rich:
         rich.add_task(description, total=total, completed=done, headline="")
         bar.rich = rich
         yield bar

@@ -1,4 +1,4 @@
-"""Reading a run folder, also one that another process is writing; the format is told in ``run_dir``.
+"""Reading a run folder, also one that is being written; the format is told in ``run_dir``.
 
 Torch-free and without side effects: this is all that the viewer and the report need.
 """

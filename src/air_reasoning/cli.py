@@ -1,0 +1,304 @@
+"""The command ``air``: subcommands only. Everything heavy is imported inside the one that needs it.
+
+Exit codes: 0 done, 1 an error of ours, 2 usage or settings, 3 finished above the error threshold,
+4 something has to be installed or built first, 130 interrupted with the state saved.
+"""
+
+import importlib
+import os
+import shlex
+import sys
+import traceback
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal, cast
+
+import typer
+
+from air_reasoning import __version__
+from air_reasoning.config import (
+    Config,
+    Display,
+    Resolved,
+    Resume,
+    RunOptions,
+    config_keys,
+    config_schema,
+    load_config,
+    render_config,
+)
+from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
+
+Cli = dict[str, Any]
+app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
+tasks_app = typer.Typer(no_args_is_help=True, help="Make and list tasks.")
+config_app = typer.Typer(no_args_is_help=True, help="Settings of a command.")
+app.add_typer(tasks_app, name="tasks")
+app.add_typer(config_app, name="config")
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Flow:
+    """Where a long command lives: its settings class and its function."""
+
+    module: str
+    config: str
+    run: str
+    folder: str
+
+
+FLOWS = {
+    "quickstart": Flow(
+        module="quickstart", config="QuickstartConfig", run="run_quickstart", folder="quickstart"
+    ),
+    "base-model": Flow(
+        module="pretrain", config="PretrainConfig", run="run_pretrain", folder="base_model"
+    ),
+    "sft": Flow(module="train_sft", config="SFTConfig", run="run_sft", folder="sft"),
+    "rl": Flow(module="train_rl", config="RLConfig", run="run_rl", folder="rl"),
+    "eval": Flow(module="eval.evaluate", config="EvalConfig", run="run_eval", folder="eval"),
+    "tasks-make": Flow(module="tasks.make", config="TasksConfig", run="run_make", folder="tasks"),
+}
+FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "tasks-make"]
+
+ConfigFiles = Annotated[
+    list[Path] | None, typer.Option("-c", "--config", help="YAML or TOML settings; repeatable.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("-o", "--override", help="section.key=value; repeatable.")
+]
+RunDirOption = Annotated[
+    Path | None, typer.Option("--run-dir", help="Run folder.  [default: runs/COMMAND]")
+]
+ResumeOption = Annotated[
+    Resume, typer.Option(help="Continue the run that is there, refuse to, or insist on it.")
+]
+Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the earlier run first.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Check settings, data and engine; start nothing.")
+]
+Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first tasks.")]
+Seed = Annotated[int | None, typer.Option(help="Short for -o seed=N.")]
+MaxConnections = Annotated[int | None, typer.Option(min=1, help="Requests to the engine at once.")]
+MaxSandboxes = Annotated[int | None, typer.Option(min=1, help="Sandbox sessions at once.")]
+DisplayOption = Annotated[
+    Display, typer.Option(help="Progress on stderr; rich becomes plain off a terminal.")
+]
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run one command line and return its exit code; the console script calls it."""
+    words = sys.argv[1:] if argv is None else argv
+    try:
+        app(args=words, prog_name="air")
+    except AirError as error:
+        typer.secho(f"error: {error}", fg="red", err=True)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return _interrupted(words)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(bool(stop.code))
+        return _interrupted(words) if code == 130 else code
+    except Exception:
+        traceback.print_exc()
+        typer.secho("This is a fault of air itself; what was written is kept.", err=True)
+        return 1
+    return 0
+
+
+def _interrupted(words: list[str]) -> int:
+    again = [word for word in words if word != "--overwrite"]
+    typer.echo(f"\ninterrupted; to continue: {shlex.join(['air', *again])}", err=True)
+    return 130
+
+
+@app.callback(invoke_without_command=True)
+def top(
+    version: Annotated[bool, typer.Option("--version", help="Show the version and stop.")] = False,
+) -> None:
+    """Multimodal models that reason and compute by turns: train, run, evaluate, look at them."""
+    if version:
+        typer.echo(f"air-reasoning {__version__}")
+        raise typer.Exit
+
+
+def _add_flow(group: typer.Typer, name: str, flow_name: str, summary: str) -> None:
+    """One subcommand with the options that all long commands share."""
+
+    def command(
+        config: ConfigFiles = None,
+        override: Overrides = None,
+        run_dir: RunDirOption = None,
+        resume: ResumeOption = "auto",
+        overwrite: Overwrite = False,
+        dry_run: DryRun = False,
+        limit: Limit = None,
+        seed: Seed = None,
+        max_connections: MaxConnections = None,
+        max_sandboxes: MaxSandboxes = None,
+        display: DisplayOption = "rich",
+    ) -> None:
+        run_flow(flow_name, dict(locals()))
+
+    command.__doc__ = summary
+    group.command(name)(command)
+
+
+_add_flow(app, "quickstart", "quickstart", "Train the shipped small model by RL and show the gain.")
+_add_flow(app, "base-model", "base-model", "Build the shipped small models from nothing.")
+_add_flow(app, "sft", "sft", "Fine-tune on interleaved solutions (cold start).")
+_add_flow(app, "rl", "rl", "Train with group-constrained reinforcement learning.")
+_add_flow(tasks_app, "make", "tasks-make", "Make tasks with pictures drawn from real tables.")
+
+
+@app.command("eval")
+def evaluate(
+    benchmark: Annotated[
+        str | None, typer.Argument(help="Task folder, task file, or NAME:FOLDER of a benchmark.")
+    ] = None,
+    config: ConfigFiles = None,
+    override: Overrides = None,
+    run_dir: RunDirOption = None,
+    resume: ResumeOption = "auto",
+    overwrite: Overwrite = False,
+    dry_run: DryRun = False,
+    limit: Limit = None,
+    seed: Seed = None,
+    max_connections: MaxConnections = None,
+    max_sandboxes: MaxSandboxes = None,
+    display: DisplayOption = "rich",
+) -> None:
+    """Measure a model on tasks, with intervals, and write a report."""
+    options = dict(locals())
+    if benchmark := options.pop("benchmark"):
+        options["override"] = [*(options["override"] or []), f"benchmark={benchmark}"]
+    run_flow("eval", options)
+
+
+@app.command()
+def solve(
+    images: Annotated[list[Path], typer.Argument(help="Pictures, in order.")],
+    question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
+    model: Annotated[
+        Path | None, typer.Option(help="Checkpoint folder.  [default: the shipped model]")
+    ] = None,
+    display: DisplayOption = "rich",
+) -> None:
+    """Answer a question about pictures and show the reasoning as it comes."""
+    module = _load("solve")
+    raise typer.Exit(module.solve_command(images, question, model, display))
+
+
+@tasks_app.command("list")
+def tasks_list(folder: Annotated[Path, typer.Argument(help="Task folder or task file.")]) -> None:
+    """Count the tasks of a folder by kind, difficulty and split."""
+    typer.echo(_load("viewer.listing").task_listing(folder))
+
+
+@app.command()
+def view(
+    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of them.")] = Path(
+        "runs"
+    ),
+    trajectory: Annotated[str, typer.Option(help="Show the trajectories of this id.")] = "",
+) -> None:
+    """List runs with their state and last metrics, or show one trajectory."""
+    listing = _load("viewer.listing")
+    typer.echo(
+        listing.show_trajectory(folder, trajectory) if trajectory else listing.run_listing(folder)
+    )
+
+
+@config_app.command("show")
+def config_show(command: FlowName, config: ConfigFiles = None, override: Overrides = None) -> None:
+    """All settings of a command, what they mean and where each value came from."""
+    cls = _config_class(command)
+    resolved = load_config(cls, files=config or (), overrides=override or (), env=os.environ)
+    typer.echo(render_config(resolved), nl=False)
+
+
+@config_app.command("schema")
+def config_print_schema(command: FlowName) -> None:
+    """The JSON schema of a command's settings."""
+    from air_reasoning.json_io import dump_pretty
+
+    typer.echo(dump_pretty(config_schema(_config_class(command))).decode(), nl=False)
+
+
+@config_app.command("init")
+def config_init(
+    command: FlowName,
+    path: Annotated[Path | None, typer.Argument(help="File.  [default: COMMAND.yaml]")] = None,
+) -> None:
+    """Write a settings file with every default and its meaning."""
+    from air_reasoning.files import atomic_write
+
+    path = path or Path(f"{command}.yaml")
+    if path.exists():
+        raise ConfigError(f"{path}: is there already; remove it or name another file")
+    atomic_write(path, render_config(load_config(_config_class(command))))
+    typer.echo(f"wrote {path}; use it with: air {command.replace('-make', ' make')} -c {path}")
+
+
+@app.command()
+def doctor() -> None:
+    """Check what this machine has: Python, torch, sandbox, shipped models."""
+    raise typer.Exit(_load("doctor").doctor_command())
+
+
+def run_flow(name: str, cli: Cli) -> None:
+    """Resolve the settings of a flow and run it; ``cli`` are the shared options by name."""
+    flow = FLOWS[name]
+    resolved = _resolve(name, cli)
+    options = RunOptions(
+        run_dir=cli["run_dir"] or Path("runs") / flow.folder,
+        resume=cli["resume"],
+        overwrite=cli["overwrite"],
+        dry_run=cli["dry_run"],
+        display=cli["display"],
+        limit=cli["limit"],
+    )
+    getattr(_load(flow.module), flow.run)(resolved, options)
+
+
+def _resolve(name: str, cli: Cli) -> Resolved[Config]:
+    cls = _config_class(name)
+    overrides = list(cli["override"] or [])
+    for option, ending in (
+        ("seed", "seed"),
+        ("max_connections", "max_connections"),
+        ("max_sandboxes", "sandbox.max_sessions"),
+    ):
+        if cli[option] is not None:
+            overrides.append(f"{_key_ending(cls, ending, option)}={cli[option]}")
+    return load_config(cls, files=cli["config"] or (), overrides=overrides, env=os.environ)
+
+
+def _key_ending(cls: type[Config], ending: str, option: str) -> str:
+    """The shortest key that an option stands for."""
+    keys = [key for key in config_keys(cls) if key == ending or key.endswith(f".{ending}")]
+    if not keys:
+        raise ConfigError(f"--{option.replace('_', '-')}: this command has no setting {ending}")
+    return min(keys, key=lambda key: key.count("."))
+
+
+def _config_class(name: str) -> type[Config]:
+    flow = FLOWS[name]
+    return cast(type[Config], getattr(_load(flow.module), flow.config))
+
+
+def _load(module: str) -> Any:
+    """Import a part of the package; a library that is not installed is a prerequisite."""
+    try:
+        return importlib.import_module(f"air_reasoning.{module}")
+    except ModuleNotFoundError as error:
+        missing = error.name or ""
+        if missing.startswith("air_reasoning"):
+            raise
+        raise PrerequisiteError(
+            f"{missing} is not installed; run `make setup`, or "
+            "`pip install 'air-reasoning[train,data]'`"
+        ) from None
