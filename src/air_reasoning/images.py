@@ -9,7 +9,7 @@ from air_reasoning.errors import DataError
 from air_reasoning.files import atomic_file
 from air_reasoning.types import ImageRef
 
-DEFAULT_MAX_PIXELS = 100_000_000
+DEFAULT_MAX_PIXELS = 64_000_000
 _SIXTEEN_BIT = ("I", "I;16", "I;16L", "I;16B", "I;16N")
 
 
@@ -45,11 +45,13 @@ def open_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.
                 )
             image.load()
             return as_rgb(image)
+    except DataError:
+        raise
     except UnidentifiedImageError:
         raise DataError(f"{path}: not a picture that can be read; use PNG, JPEG or WebP") from None
     except Image.DecompressionBombError as error:
         raise DataError(f"{path}: {error}; shrink it") from None
-    except (OSError, SyntaxError, ValueError, EOFError) as error:
+    except Exception as error:  # PIL's readers raise nearly anything on broken data
         raise DataError(f"{path}: broken or cut off ({error}); export the picture again") from None
 
 

@@ -116,13 +116,15 @@ def _spelled_out(data: dict[str, Any], where: str, base: Path) -> dict[str, Any]
     """Short forms to full ones: text as prompt, paths as images, a value as answer."""
     data = dict(data)
     images = data.setdefault("images", [])
+    count = 0
     if isinstance(images, list):
+        paths = cast(list[Any], images)
+        count = len(paths)
         data["images"] = [
-            _measured(item, where, base) if isinstance(item, str) else item
-            for item in cast(list[Any], images)
+            _measured(item, where, base) if isinstance(item, str) else item for item in paths
         ]
     if isinstance(prompt := data.get("prompt"), str):
-        pictures = [{"kind": "image", "image": index} for index in range(len(data["images"]))]
+        pictures = [{"kind": "image", "image": index} for index in range(count)]
         data["prompt"] = [*pictures, {"kind": "text", "text": prompt}]
     if isinstance(answer := data.get("answer"), str | int | float):
         data["answer"] = {"value": str(answer)}
