@@ -149,7 +149,8 @@ class Trajectory:
     """One roll-out of one task.
 
     ``prompt_ids`` + the segments' ``token_ids`` is exactly the sequence that the model saw.
-    ``timing`` holds seconds by part (``sampler``, ``sandbox``, ``total``).
+    ``timing`` holds seconds by part (``sampler``, ``sandbox``, ``total``). ``error`` says what failed
+    where ``stop`` is our fault.
     """
 
     id: str
@@ -162,6 +163,7 @@ class Trajectory:
     policy_version: int = 0
     usage: Usage = field(default_factory=Usage)
     timing: dict[str, float] = field(default_factory=dict[str, float])
+    error: str = ""
 
     @property
     def executions(self) -> list[Execution]:

@@ -3,6 +3,7 @@
 Token ids come from the engine and are never made again from text.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
@@ -14,7 +15,8 @@ class SamplingParams:
     """``temperature`` 0 is greedy. ``stop_ids`` end a turn and are part of it; ``banned_ids`` cannot be sampled.
 
     ``stop_texts`` end a turn once the decoded turn *ends with* one of them, for models whose tags are
-    several tokens. ``seed`` makes the trajectory's random numbers its own, whatever else is in the batch.
+    several tokens; ``banned_texts`` cannot be spelled either, whatever tokens would do it.
+    ``seed`` makes the trajectory's random numbers its own, whatever else is in the batch.
     """
 
     temperature: float = 1.0
@@ -23,18 +25,23 @@ class SamplingParams:
     stop_ids: tuple[int, ...] = ()
     stop_texts: tuple[str, ...] = ()
     banned_ids: tuple[int, ...] = ()
+    banned_texts: tuple[str, ...] = ()
     seed: int = 0
 
 
 @dataclass(kw_only=True, slots=True)
 class SampleRequest:
-    """The whole sequence so far. A request whose ``trajectory_id`` was seen before continues its KV cache."""
+    """The whole sequence so far. A request whose ``trajectory_id`` was seen before continues its KV cache.
+
+    ``on_token`` is called with each token as it is sampled, by engines that can stream.
+    """
 
     trajectory_id: str
     group_id: str
     token_ids: list[int]
     images: list[Image.Image] = field(default_factory=list[Image.Image])
     params: SamplingParams = field(default_factory=SamplingParams)
+    on_token: Callable[[int], None] | None = None
 
 
 @dataclass(kw_only=True, slots=True)

@@ -1,0 +1,98 @@
+"""What a roll-out runs on: a sampler, a sandbox pool and a renderer, opened and closed together."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from PIL import Image
+from pydantic import Field
+
+from air_reasoning.config import Config
+from air_reasoning.models.load import LoadedModel, load_model
+from air_reasoning.renderer import Renderer
+from air_reasoning.samplers.base import Sampler
+from air_reasoning.samplers.local import LocalSampler, LocalSamplerConfig
+from air_reasoning.sandbox.base import SandboxPool
+from air_reasoning.sandbox.process import ProcessPool
+from air_reasoning.sandbox.settings import SandboxConfig
+from air_reasoning.turn_format import TURN_FORMATS
+from air_reasoning.types import ImageRef
+
+
+@dataclass(kw_only=True, slots=True)
+class Engine:
+    """``save_image`` stores a picture that a cell gave back; without it references have no path."""
+
+    sampler: Sampler
+    sandboxes: SandboxPool
+    renderer: Renderer
+    save_image: Callable[[Image.Image], ImageRef] | None = None
+
+
+class EngineConfig(Config):
+    """The model's surroundings."""
+
+    format: Literal["air", "thyme", "deepeyesv2"] = "air"
+    """Tags in which the model writes thoughts, code and answers."""
+    system_prompt: str = ""
+    """System turn; empty: what the chat template says."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Number format of the weights."""
+    device: str = "cpu"
+    """Where the model runs, in torch's words."""
+    min_pixels: int | None = Field(default=None, ge=1)
+    """Smallest picture (width x height) that the model is shown; None: the checkpoint's."""
+    max_pixels: int | None = Field(default=None, ge=1)
+    """Largest picture (width x height) that the model is shown; None: the checkpoint's."""
+    sampler: LocalSamplerConfig = LocalSamplerConfig()
+    """The local batch."""
+    sandbox: SandboxConfig = SandboxConfig(max_sessions=256)
+    """Where the model's code runs."""
+
+
+@asynccontextmanager
+async def open_engine(
+    loaded: LoadedModel,
+    config: EngineConfig | None = None,
+    *,
+    save_image: Callable[[Image.Image], ImageRef] | None = None,
+) -> AsyncIterator[Engine]:
+    """Sampler, sandbox and renderer around a model that is in memory already."""
+    config = config or EngineConfig()
+    renderer = Renderer(loaded, TURN_FORMATS[config.format], config.system_prompt)
+    sampler = LocalSampler(loaded, config.sampler)
+    sandboxes = ProcessPool(config.sandbox)
+    try:
+        yield Engine(sampler=sampler, sandboxes=sandboxes, renderer=renderer, save_image=save_image)
+    finally:
+        await sampler.close()
+        await sandboxes.close()
+
+
+@asynccontextmanager
+async def open_local(
+    model_path: str | Path,
+    config: EngineConfig | None = None,
+    *,
+    save_image: Callable[[Image.Image], ImageRef] | None = None,
+) -> AsyncIterator[Engine]:
+    """Load a checkpoint and open everything around it.
+
+        async with open_local("weights/cold-start") as engine:
+            trajectory = await rollout(task, engine, RolloutConfig(), trajectory_id="1")
+
+    Raises:
+        DataError: no such model, or a broken one.
+    """
+    config = config or EngineConfig()
+    loaded = load_model(
+        model_path,
+        dtype=config.dtype,
+        device=config.device,
+        min_pixels=config.min_pixels,
+        max_pixels=config.max_pixels,
+    )
+    async with open_engine(loaded, config, save_image=save_image) as engine:
+        yield engine

@@ -1,0 +1,398 @@
+"""The turn loop: the model writes, the sandbox runs what it wrote, the result goes back, and so on.
+
+    task -> prompt -> [model turn -> cell -> tool result]* -> model turn with an answer -> trajectory
+
+What the model does wrong is data: it ends in one ``StopReason`` or in an ``Execution`` that failed.
+What *we* do wrong (sandbox or sampler lost) is marked as such and never scored.
+"""
+
+import asyncio
+import hashlib
+from collections.abc import Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, Literal
+
+from PIL import Image
+from pydantic import Field
+
+from air_reasoning.config import Config
+from air_reasoning.engine import Engine
+from air_reasoning.errors import SamplerError
+from air_reasoning.images import load_ref
+from air_reasoning.samplers.base import Completion, SampleRequest, SamplingParams
+from air_reasoning.sandbox.base import Session, is_void
+from air_reasoning.turn_format import VOID_CELL, Piece, parse_turn, render_execution
+from air_reasoning.types import (
+    Execution,
+    ImageRef,
+    Segment,
+    StopReason,
+    Task,
+    Trajectory,
+    TrajectoryGroup,
+)
+
+
+class RolloutConfig(Config):
+    """How far a trajectory may go, and how it is sampled."""
+
+    max_turns: int = Field(default=4, ge=1)
+    """Model turns; a cell in the last one is not executed, nobody could read its result."""
+    max_new_tokens: int = Field(default=256, ge=1)
+    """Tokens that the model may write over all turns; tool results do not count."""
+    temperature: float = Field(default=1.0, ge=0)
+    """Sampling temperature; 0 is greedy."""
+    top_p: float = Field(default=1.0, gt=0, le=1)
+    """Probability mass that sampling keeps."""
+    output_chars: int = Field(default=2000, ge=16)
+    """Characters of a tool result that the model sees; the middle is cut out."""
+    cell_timeout_s: float | None = Field(default=None, gt=0)
+    """Seconds of wall time for one cell; None: the sandbox's own limit."""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Event:
+    """What just happened: some text (``delta``), a whole ``segment``, or the end (``stop``)."""
+
+    kind: Literal["delta", "segment", "stop"]
+    trajectory_id: str
+    text: str = ""
+    segment: Segment | None = None
+    stop: StopReason | None = None
+
+
+@dataclass(kw_only=True, slots=True)
+class Prompt:
+    """A task made ready once for all its roll-outs; ``shown`` in order of the placeholders."""
+
+    ids: list[int]
+    images: list[Image.Image]
+    shown: list[Image.Image]
+
+
+def prepare(task: Task, engine: Engine) -> Prompt:
+    """Load the pictures and render the prompt. Raises DataError for a broken task."""
+    images = [load_ref(ref) for ref in task.images]
+    return Prompt(
+        ids=engine.renderer.prompt_ids(task, images),
+        images=images,
+        shown=engine.renderer.prompt_images(task, images),
+    )
+
+
+@dataclass(kw_only=True, slots=True)
+class _Run:
+    """One trajectory in the making. ``ids`` and ``shown`` are all that the model has seen."""
+
+    engine: Engine
+    config: RolloutConfig
+    trajectory: Trajectory
+    prompt: Prompt
+    ids: list[int]
+    shown: list[Image.Image]
+    params: SamplingParams
+    on_event: Callable[[Event], None] | None
+    stack: AsyncExitStack
+    session: Session | None = None
+
+    def add(self, segments: Sequence[Segment]) -> None:
+        """Append segments and what they hold, together."""
+        for segment in segments:
+            self.trajectory.segments.append(segment)
+            self.ids += segment.token_ids
+            self.tell(Event(kind="segment", trajectory_id=self.trajectory.id, segment=segment))
+
+    def tell(self, event: Event) -> None:
+        if self.on_event is not None:
+            self.on_event(event)
+
+    def spend(self, part: str, since: float) -> None:
+        timing = self.trajectory.timing
+        timing[part] = timing.get(part, 0.0) + perf_counter() - since
+
+
+async def rollout(
+    task: Task,
+    engine: Engine,
+    config: RolloutConfig,
+    *,
+    trajectory_id: str,
+    group_id: str = "",
+    seed: int = 0,
+    code_banned: bool = False,
+    prompt: Prompt | None = None,
+    on_event: Callable[[Event], None] | None = None,
+) -> Trajectory:
+    """Roll out one task once.
+
+    ``code_banned``: the opening code tag cannot be sampled and nothing is executed. ``seed`` fixes
+    both the tokens and the cells' random numbers. ``trajectory_id`` must be free in the sampler.
+
+    Raises:
+        DataError: the task is broken (a picture is missing, ...). SandboxError: no sandbox here.
+    """
+    started = perf_counter()
+    prompt = prompt or prepare(task, engine)
+    trajectory = Trajectory(
+        id=trajectory_id,
+        task_id=task.id,
+        group_id=group_id,
+        prompt_ids=prompt.ids,
+        code_banned=code_banned,
+    )
+    trajectory.usage.prompt = len(prompt.ids)
+    engine.sampler.open(trajectory_id)
+    try:
+        async with AsyncExitStack() as stack:
+            run = _Run(
+                engine=engine,
+                config=config,
+                trajectory=trajectory,
+                prompt=prompt,
+                ids=list(prompt.ids),
+                shown=list(prompt.shown),
+                params=_sampling_params(engine, config, seed, code_banned),
+                on_event=on_event,
+                stack=stack,
+            )
+            trajectory.stop = await _turns(run)
+            run.tell(Event(kind="stop", trajectory_id=trajectory_id, stop=trajectory.stop))
+    except SamplerError as error:
+        trajectory.stop, trajectory.error = StopReason.SAMPLER_ERROR, str(error)
+    finally:
+        engine.sampler.release(trajectory_id)
+    trajectory.timing["total"] = perf_counter() - started
+    return trajectory
+
+
+async def _turns(run: _Run) -> StopReason:
+    for turn in range(run.config.max_turns):
+        outcome = await _model_turn(run)
+        if isinstance(outcome, StopReason):
+            return outcome
+        if turn + 1 < run.config.max_turns and not await _tool_turn(run, outcome):
+            return StopReason.SANDBOX_LOST
+    return StopReason.MAX_TURNS
+
+
+async def _model_turn(run: _Run) -> StopReason | Piece:
+    """Let the model write until it calls (returns the cell) or ends (returns why)."""
+    ids: list[int] = []
+    logprobs: list[float] = []
+    form, usage = run.engine.renderer.form, run.trajectory.usage
+    while True:
+        completion = await _sample(run, ids)
+        ids += completion.token_ids
+        logprobs += completion.logprobs
+        usage.model += len(completion.token_ids)
+        text = run.engine.renderer.token_text.decode(ids)
+        pieces = parse_turn(text, form)
+        cell = None if run.trajectory.code_banned else _cell_at_end(pieces)
+        ended = not completion.token_ids or ids[-1] in run.engine.renderer.loaded.eos_ids
+        if completion.finish_reason != "stop" or cell is not None or ended:
+            break
+        # A closing tag closed nothing: it stands alone, or in a string of the code. On with it.
+    run.add(run.engine.renderer.segments(ids, logprobs))
+    if cell is not None:
+        return cell
+    match completion.finish_reason:
+        case "length":
+            return StopReason.MAX_TOKENS
+        case "context":
+            return StopReason.CONTEXT_FULL
+        case "stop":
+            answered = any(p.kind == "answer" for p in pieces) or "\\boxed{" in text
+            return StopReason.ANSWERED if answered else StopReason.VOID_TURN
+
+
+async def _sample(run: _Run, turn_ids: list[int]) -> Completion:
+    left = run.config.max_new_tokens - run.trajectory.usage.model
+    if left <= 0:
+        return Completion(token_ids=[], logprobs=[], text="", finish_reason="length")
+    started = perf_counter()
+    completion = await run.engine.sampler.sample(
+        SampleRequest(
+            trajectory_id=run.trajectory.id,
+            group_id=run.trajectory.group_id,
+            token_ids=run.ids + turn_ids,
+            images=run.shown,
+            params=replace(run.params, max_tokens=left),
+            on_token=_deltas(run) if run.on_event else None,
+        )
+    )
+    run.trajectory.policy_version = completion.policy_version
+    run.spend("sampler", started)
+    return completion
+
+
+def _cell_at_end(pieces: list[Piece]) -> Piece | None:
+    """The cell with which the turn ends, white space aside."""
+    last = next((p for p in reversed(pieces) if p.text.strip()), None)
+    return last if last is not None and last.kind == "code" and last.closed else None
+
+
+async def _tool_turn(run: _Run, cell: Piece) -> bool:
+    """Execute the cell and append its result, text and pictures together; False if we lost it."""
+    if is_void(cell.body):
+        _append_output(run, None, VOID_CELL, [], [])
+        return True
+    started = perf_counter()
+    if run.session is None:
+        sandbox = run.engine.sandboxes.session(run.prompt.images, seed=run.params.seed)
+        run.session = await run.stack.enter_async_context(sandbox)
+    execution = await run.session.run(cell.body, run.config.cell_timeout_s)
+    run.spend("sandbox", started)
+    code = next(s for s in reversed(run.trajectory.segments) if s.kind == "code")
+    code.code = cell.body
+    if execution.status == "lost":
+        run.add([Segment(kind="output", text="", execution=execution)])
+        return False
+    pixels = [run.session.pixels[ref.sha256] for ref in execution.images]
+    if run.engine.save_image is not None:
+        execution.images = [run.engine.save_image(image) for image in pixels]
+    text = render_execution(execution, run.config.output_chars)
+    seen = [n for n, image in enumerate(pixels) if run.engine.renderer.can_show(image)]
+    if len(seen) < len(pixels):
+        text += f"\n({len(pixels) - len(seen)} images of a shape that cannot be shown)"
+    refs = [execution.images[n] for n in seen]
+    _append_output(run, execution, text, refs, [pixels[n] for n in seen])
+    return True
+
+
+def _append_output(
+    run: _Run,
+    execution: Execution | None,
+    text: str,
+    refs: list[ImageRef],
+    pixels: list[Image.Image],
+) -> None:
+    renderer = run.engine.renderer
+    opening, closing = renderer.form.output
+    ids = renderer.output_ids(text, pixels)
+    run.trajectory.usage.output += len(ids)
+    run.shown = run.shown + pixels
+    run.add(
+        [
+            Segment(
+                kind="output",
+                text=opening + text + closing,
+                token_ids=ids,
+                images=refs,
+                execution=execution,
+            )
+        ]
+    )
+
+
+def _sampling_params(
+    engine: Engine, config: RolloutConfig, seed: int, code_banned: bool
+) -> SamplingParams:
+    """Stop where a turn ends or a cell closes; under a ban no cell can open, so none closes."""
+    renderer = engine.renderer
+    opening, closing = renderer.form.code
+    opens, closes = renderer.single_id(opening), renderer.single_id(closing)
+    params = SamplingParams(
+        temperature=config.temperature,
+        top_p=config.top_p,
+        seed=seed,
+        stop_ids=renderer.loaded.eos_ids,
+    )
+    if code_banned:
+        banned = () if opens is None else (opens,)
+        return replace(params, banned_ids=banned, banned_texts=(opening,))
+    stop_ids = params.stop_ids if closes is None else (*params.stop_ids, closes)
+    return replace(params, stop_ids=stop_ids, stop_texts=(closing,))
+
+
+def _deltas(run: _Run) -> Callable[[int], None]:
+    """Turns sampled ids into ``delta`` events, whole characters only."""
+    held: list[int] = []
+
+    def on_token(token_id: int) -> None:
+        held.append(token_id)
+        text = run.engine.renderer.token_text.decode(held)
+        if not text.endswith("\ufffd"):
+            held.clear()
+            run.tell(Event(kind="delta", trajectory_id=run.trajectory.id, text=text))
+
+    return on_token
+
+
+async def rollout_group(
+    task: Task,
+    engine: Engine,
+    config: RolloutConfig,
+    *,
+    group_id: str,
+    group_size: int,
+    n_forbid: int = 0,
+    seed: int = 0,
+) -> TrajectoryGroup:
+    """``group_size`` roll-outs of one task, the first ``n_forbid`` with code banned.
+
+    Whole or not at all: members that we lost are in it, marked by their stop reason.
+    """
+    prompt = prepare(task, engine)
+    members = [
+        rollout(
+            task,
+            engine,
+            config,
+            trajectory_id=f"{group_id}/{member}",
+            group_id=group_id,
+            seed=derived_seed(seed, group_id, member),
+            code_banned=member < n_forbid,
+            prompt=prompt,
+        )
+        for member in range(group_size)
+    ]
+    return TrajectoryGroup(id=group_id, task=task, trajectories=await _all(members))
+
+
+async def rollout_groups(
+    tasks: Sequence[Task],
+    engine: Engine,
+    config: RolloutConfig,
+    *,
+    group_size: int,
+    n_forbid: int = 0,
+    seed: int = 0,
+    label: str = "",
+) -> list[TrajectoryGroup]:
+    """A group for each task, all rolled out at once, in the order of the tasks.
+
+    Group ids are ``{label}{place}:{task id}``; give each step of a run a label of its own.
+    """
+    return await _all(
+        [
+            rollout_group(
+                task,
+                engine,
+                config,
+                group_id=f"{label}{place}:{task.id}",
+                group_size=group_size,
+                n_forbid=n_forbid,
+                seed=seed,
+            )
+            for place, task in enumerate(tasks)
+        ]
+    )
+
+
+def derived_seed(*parts: object) -> int:
+    """63 bits that depend on every part and on nothing else."""
+    text = "\0".join(map(str, parts)).encode()
+    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
+
+
+async def _all(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
+    """Their results in order. The first error cancels the rest, and is raised as it is."""
+    tasks = [asyncio.ensure_future(coroutine) for coroutine in coroutines]
+    try:
+        return await asyncio.gather(*tasks)
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
