@@ -145,7 +145,11 @@ def test_a_section_of_comments_keeps_its_defaults(tmp_path: Path):
 def test_rendered_settings_read_back_equal(tmp_path: Path):
     resolved = load_config(
         Training,
-        overrides=["weights={bar: 0.5}", "tags=['no', '1', 'a: b', \"two\\nlines\"]", "second={lr: 2}"],
+        overrides=[
+            "weights={bar: 0.5}",
+            "tags=['no', '1', 'a: b', \"two\\nlines\"]",
+            "second={lr: 2}",
+        ],
     )
     text = render_config(resolved)
     assert "# Learning rate at its highest.\n  lr: 0.0001  # default" in text

@@ -64,4 +64,9 @@ def test_tables_line_up():
 
 def test_words_for_numbers():
     assert headline_text({"a": 0.123456, "b": None}) == "a 0.123  b -"
-    assert [duration(s) for s in (0.4, 59.4, 185, 3900)] == ["0 s", "59 s", "3 min 05 s", "1 h 05 min"]
+    assert [duration(s) for s in (0.4, 59.4, 185, 3900)] == [
+        "0 s",
+        "59 s",
+        "3 min 05 s",
+        "1 h 05 min",
+    ]

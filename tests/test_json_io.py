@@ -80,7 +80,11 @@ def test_any_text_ids_and_numbers_survive(text: str, ids: list[int], number: flo
         ({"usage": {"modle": 1}}, r"usage\.modle: unknown key; did you mean model\?"),
         ({"segments": [{"kind": "code"}]}, r"segments\[0\]: Segment needs the key text"),
         (
-            {"segments": [{"kind": "code", "text": "", "images": [{**to_json(REF), "width": "2"}]}]},
+            {
+                "segments": [
+                    {"kind": "code", "text": "", "images": [{**to_json(REF), "width": "2"}]}
+                ]
+            },
             r"segments\[0\]\.images\[0\]\.width: expected a whole number, found '2'",
         ),
         ({"segments": [3]}, r"segments\[0\]: expected an object with the keys of Segment"),
@@ -112,7 +116,10 @@ def test_lone_surrogates_are_written_as_their_escape():
 def test_files_of_lines(tmp_path: Path):
     file = tmp_path / "a.jsonl"
     file.write_bytes(b'{"a":1}\n\n{"a":2}\n{"a":')
-    assert list(read_jsonl(file, torn_end=True)) == [(f"{file}:1", {"a": 1}), (f"{file}:3", {"a": 2})]
+    assert list(read_jsonl(file, torn_end=True)) == [
+        (f"{file}:1", {"a": 1}),
+        (f"{file}:3", {"a": 2}),
+    ]
     with pytest.raises(DataError, match=r"a\.jsonl:4: not valid JSON"):
         list(read_jsonl(file))
     with pytest.raises(DataError, match="no such file"):

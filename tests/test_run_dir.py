@@ -117,7 +117,7 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
 def test_a_second_live_process_is_refused(tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from filelock import FileLock\n"
-        "FileLock(Path(sys.argv[1]) / '.lock').acquire(); print('held', flush=True); input()"
+        "lock = FileLock(Path(sys.argv[1]) / '.lock'); lock.acquire(); print('held', flush=True); input()"
     )
     start(tmp_path).close()
     with subprocess.Popen(

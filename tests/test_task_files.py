@@ -14,7 +14,10 @@ from air_reasoning.types import Answer, ImageRef, Part, Task
 def task(id: str, *refs: ImageRef) -> Task:
     return Task(
         id=id,
-        prompt=[*(Part(kind="image", image=i) for i in range(len(refs))), Part(kind="text", text="?")],
+        prompt=[
+            *(Part(kind="image", image=i) for i in range(len(refs))),
+            Part(kind="text", text="?"),
+        ],
         images=list(refs),
         answer=Answer(value="3.5", type="float", precision=1),
         meta={"split": "test", "program": "1+2.5"},
@@ -105,9 +108,7 @@ GOOD = {"id": "1", "prompt": "?", "images": [], "answer": "1"}
         ),
     ],
 )
-def test_bad_tasks_are_named_with_file_and_line(
-    tmp_path: Path, values: list[object], message: str
-):
+def test_bad_tasks_are_named_with_file_and_line(tmp_path: Path, values: list[object], message: str):
     lines(tmp_path, *values)
     with pytest.raises(DataError, match=message):
         read_tasks(tmp_path)
