@@ -145,8 +145,6 @@ class RunningBatch:
         tokens = {
             i: row.feed.popleft() for i, row in enumerate(self._rows) if row.turn and row.feed
         }
-        if tokens:
-            self._plan = None  # who is forced now may sample next
         ended = self._sample(tokens)
         if tokens:
             self._step(tokens)
@@ -179,7 +177,9 @@ class RunningBatch:
 
     def _sample(self, tokens: dict[int, int]) -> list[Turn]:
         """Add a sampled token to ``tokens`` for each row that is not forced and goes on."""
-        plan = self._plan = self._plan or self._planned(tokens)
+        plan = self._planned(tokens) if tokens else self._plan or self._planned(tokens)
+        # Who is forced now may sample next: such a plan serves once.
+        self._plan = None if tokens else plan
         if not plan.rows:
             return []
         logits = self._logits(plan)
