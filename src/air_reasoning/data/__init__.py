@@ -1,1 +1,1 @@
-""""""
+"""Building training data: the two-stage cold start."""

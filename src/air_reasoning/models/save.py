@@ -1,0 +1,45 @@
+"""Writing a model so that it loads again: by us, or by plain transformers."""
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from air_reasoning.errors import DataError
+from air_reasoning.models.load import LoadedModel
+
+
+def save_model(loaded: LoadedModel, folder: Path, *, dtype: torch.dtype | None = None) -> None:
+    """Weights (safetensors), configuration, tokenizer, chat template and picture settings.
+
+    ``dtype`` converts a copy; None keeps the weights as they are.
+    """
+    model = loaded.model if dtype is None else copy.deepcopy(loaded.model).to(dtype)
+    model.save_pretrained(folder)
+    loaded.tokenizer.save_pretrained(folder)
+    loaded.image_processor.save_pretrained(folder)
+
+
+def load_weights(model: Any, folder: Path) -> None:
+    """Weights of ``folder`` into a model in memory, in place.
+
+    Raises:
+        DataError: no such weights, or weights of another model.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    files = sorted(folder.glob("*.safetensors"))
+    if not files:
+        raise DataError(f"{folder} holds no *.safetensors")
+    state: dict[str, torch.Tensor] = {}
+    try:
+        for file in files:
+            with safe_open(file, framework="pt") as stored:
+                state |= {name: stored.get_tensor(name) for name in stored.keys()}
+        missing, unexpected = model.load_state_dict(state, strict=False)
+    except (SafetensorError, RuntimeError) as error:
+        raise DataError(f"{folder}: weights of another model, or damaged: {error}") from error
+    tied = set(getattr(model, "_tied_weights_keys", None) or ())
+    if unexpected or set(missing) - tied:
+        raise DataError(f"{folder}: weights do not fit: missing {missing}, unexpected {unexpected}")

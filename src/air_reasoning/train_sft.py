@@ -1,0 +1,178 @@
+"""Supervised fine-tuning on kept trajectories: the loss counts what the model wrote, nothing else.
+
+    samples -> batches of a step's own -> log-probabilities -> weighted cross entropy -> update
+
+Interrupted at any time, the same command goes on from the last checkpoint.
+"""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+
+from air_reasoning.batch import Pixels, group_batch
+from air_reasoning.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
+from air_reasoning.config import Config, Resolved, RunOptions
+from air_reasoning.data.cold_start import ColdStartSample, read_samples, spread
+from air_reasoning.display import progress
+from air_reasoning.errors import AirError, DataError
+from air_reasoning.images import load_ref
+from air_reasoning.logprobs import response_logprobs
+from air_reasoning.loss import sft_loss
+from air_reasoning.models.load import LoadedModel, load_model
+from air_reasoning.models.save import load_weights, save_model
+from air_reasoning.optim import OptimizerConfig, build_optimizer, lr_scale
+from air_reasoning.run_dir import RunDir, config_fingerprint
+from air_reasoning.training_samples import prompt_images
+from air_reasoning.types import ImageRef, Task, TrainingSample
+
+
+class SFTConfig(Config):
+    """What to fine-tune on what, and how."""
+
+    model: Path
+    """Checkpoint folder to start from."""
+    data: Path
+    """Folder with tasks.jsonl and samples.jsonl."""
+    steps: int = Field(default=1500, ge=1)
+    """Optimiser steps."""
+    batch: int = Field(default=32, ge=1)
+    """Trajectories a step."""
+    seed: int = 0
+    """Order of the samples."""
+    bf16: bool = True
+    """Compute in bfloat16; weights stay in float32."""
+    threads: int = Field(default=1, ge=1)
+    """Threads of torch. More than one is slower on a busy machine."""
+    optimizer: OptimizerConfig = OptimizerConfig(
+        kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=50, decay_share=0.5, final_share=0.03
+    )
+    """Rule and schedule."""
+    save_every: int = Field(default=250, ge=1)
+    """Steps between checkpoints."""
+
+
+def sft_sample(task: Task, sample: ColdStartSample) -> TrainingSample:
+    """The row of the loss: every response token, masked where its weight is 0."""
+    trajectory = sample.trajectory
+    token_ids = [i for segment in trajectory.segments for i in segment.token_ids]
+    weights = spread(sample.weights)
+    if len(weights) != len(token_ids):
+        raise DataError(
+            f"sample of task {task.id}: {len(weights)} weights for {len(token_ids)} tokens; "
+            "make the samples again"
+        )
+    return TrainingSample(
+        group_id=task.id,
+        prompt_ids=trajectory.prompt_ids,
+        token_ids=token_ids,
+        loss_mask=[int(weight > 0) for weight in weights],
+        logprobs=[0.0] * len(token_ids),
+        advantage=0.0,
+        images=[*prompt_images(task), *(i for s in trajectory.segments for i in s.images)],
+    )
+
+
+class PixelCache:
+    """Processed pictures by content; a training set of small pictures is processed once."""
+
+    def __init__(self, loaded: LoadedModel, most: int = 50_000) -> None:
+        """``most`` pictures are held; further ones are processed each time."""
+        self._loaded, self._most = loaded, most
+        self._held: dict[str, Pixels] = {}
+
+    def __call__(self, ref: ImageRef) -> Pixels:
+        """Pixels of one picture."""
+        if ref.sha256 in self._held:
+            return self._held[ref.sha256]
+        values, grid = self._loaded.pixels([load_ref(ref)])
+        pixels = Pixels(values=values, grid=grid)
+        if len(self._held) < self._most:
+            self._held[ref.sha256] = pixels
+        return pixels
+
+
+def run_sft(resolved: Resolved[SFTConfig], options: RunOptions) -> None:
+    """``air sft``: train, write checkpoints and metrics, leave the model in ``run/model``."""
+    config = resolved.value
+    samples = read_samples(config.data)[: options.limit]
+    _refuse_test(samples)
+    if options.dry_run:
+        print(f"would train {config.model} on {len(samples)} samples for {config.steps} steps")
+        return
+    torch.set_num_threads(config.threads)
+    torch.manual_seed(config.seed)
+    loaded = load_model(config.model)
+    fingerprint = config_fingerprint(config, without=("threads", "save_every"))
+    with RunDir.open(
+        options.run_dir, command="sft", resolved_config=resolved, fingerprint=fingerprint,
+        resume=options.resume, overwrite=options.overwrite,
+    ) as run:  # fmt: skip
+        train_sft(loaded, samples, config, run, options)
+        save_model(loaded, run.path / "model")
+        run.set_status("done")
+
+
+def train_sft(
+    loaded: LoadedModel,
+    samples: list[tuple[Task, ColdStartSample]],
+    config: SFTConfig,
+    run: RunDir,
+    options: RunOptions,
+) -> None:
+    """The loop. Raises AirError if the loss is not a number; the last checkpoint is kept."""
+    optimizer = build_optimizer(loaded.model, config.optimizer)
+    start = 0
+    if (newest := latest_checkpoint(run.checkpoints)) is not None:
+        start = load_checkpoint(newest, optimizer).step
+        load_weights(loaded.model, newest / "model")
+        run.truncate_after(start)
+    load_pixels = PixelCache(loaded)
+    loaded.model.train()
+    with progress(options.display, config.steps, "sft", done=start) as bar:
+        for step in range(start, config.steps):
+            chosen = random.Random(f"{config.seed} {step}").choices(samples, k=config.batch)
+            loss = sft_step(loaded, chosen, config, load_pixels)
+            if not torch.isfinite(loss):
+                raise AirError(f"sft step {step}: the loss is {float(loss)}; lower optimizer.lr")
+            loss.backward()
+            moved = optimizer.step(lr_scale(step, config.steps, config.optimizer))
+            run.write_metrics(step + 1, {"loss/sft": float(loss.detach()), **moved})
+            bar.advance(headline={"loss": float(loss.detach())})
+            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                run.sync()
+                save_checkpoint(run.checkpoints, step + 1, loaded.model.save_pretrained, optimizer)
+    loaded.model.eval()
+
+
+def sft_step(
+    loaded: LoadedModel,
+    chosen: list[tuple[Task, ColdStartSample]],
+    config: SFTConfig,
+    load_pixels: Any,
+) -> torch.Tensor:
+    """Loss of one batch: sum(weight x cross entropy) / sum(weights)."""
+    rows = [sft_sample(task, sample) for task, sample in chosen]
+    batch, counts = group_batch(
+        rows, load_pixels, image_token_id=loaded.image_token_id, merge_size=loaded.merge_size
+    )
+    if batch is None or counts["batch/image_mismatch"]:
+        raise DataError("a sample's placeholders do not match its pictures; make the samples again")
+    weights = torch.zeros_like(batch.loss_mask_BT)
+    for i, (_, sample) in enumerate(chosen):
+        row = spread(sample.weights)
+        weights[i, : len(row)] = torch.tensor(row)
+    logprobs, _ = response_logprobs(
+        loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=config.bf16, share_prefix=False
+    )
+    return sft_loss(logprobs, weights, float(weights.sum()))
+
+
+def _refuse_test(samples: list[tuple[Task, ColdStartSample]]) -> None:
+    for task, _ in samples:
+        if task.meta.get("split") == "test":
+            raise DataError(f"task {task.id} is marked split: test; training refuses it")
+    if not samples:
+        raise DataError("no samples to train on")
