@@ -12,6 +12,8 @@ from transformers import (
 
 from air_reasoning.batch import GroupBatch, Pixels, group_batch
 from air_reasoning.logprobs import response_logprobs
+from air_reasoning.loss import LossConfig, policy_loss
+from air_reasoning.training_samples import trainable_tokens
 from air_reasoning.types import ImageRef, TrainingSample
 
 IMAGE, VIDEO, START, END = 90, 91, 92, 93
@@ -209,6 +211,44 @@ def test_chunks_change_nothing(model):
     expected = gradients(model, whole.sum())
     for name, gradient in gradients(model, chunked.sum()).items():
         torch.testing.assert_close(gradient, expected[name], atol=1e-4, rtol=1e-4)
+
+
+def test_any_split_of_a_step_gives_the_same_gradients(model):
+    """Groups cut apart, each part padded to its own lengths."""
+
+    def step(split: list[int]) -> tuple[float, dict[str, Tensor]]:
+        total, start = torch.zeros(()), 0
+        for size in split:
+            batch = batch_of(WITH_RETURNED_PICTURE[start : start + size])
+            logprobs, _ = response_logprobs(model, batch, banned_ids=(IMAGE, VIDEO))
+            loss, _ = policy_loss(
+                logprobs,
+                None,
+                batch.logprobs_BT,
+                batch.advantages_B,
+                batch.loss_mask_BT,
+                LossConfig(),
+                trainable_tokens(WITH_RETURNED_PICTURE),
+            )
+            total, start = total + loss, start + size
+        return total.item(), gradients(model, total)
+
+    loss, expected = step([7])
+    for split in ([4, 3], [1, 2, 3, 1]):
+        part_loss, got = step(split)
+        assert part_loss == pytest.approx(loss, abs=1e-5)
+        for name, gradient in expected.items():
+            torch.testing.assert_close(got[name], gradient, atol=1e-5, rtol=1e-4, msg=name)
+
+
+def test_eager_attention_agrees(model):
+    """It is the faster one for bfloat16 training on a CPU."""
+    batch = batch_of(WITH_RETURNED_PICTURE)
+    expected, _ = response_logprobs(model, batch)
+    model.set_attn_implementation("eager")
+    got, _ = response_logprobs(model, batch)
+    model.set_attn_implementation("sdpa")
+    torch.testing.assert_close(got, expected, atol=1e-4, rtol=0)
 
 
 def test_temperature_and_entropy(model):

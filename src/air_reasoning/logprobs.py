@@ -47,7 +47,8 @@ def response_logprobs(
         banned_ids: tokens that no row could sample (picture placeholders), as the sampler had them.
         share_prefix: compute each prompt once. False runs every row in full, for gradient
             checkpointing, which cannot fill a cache.
-        autocast: run in bfloat16 but for the softmax.
+        autocast: run in bfloat16 but for the softmax. On a CPU this pays only with eager attention
+            (``model.set_attn_implementation("eager")``): the bfloat16 backward of sdpa is slow.
         entropy_grad: let gradients through the entropy, for an entropy bonus.
         chunk_elements: logits held at once, in numbers; 2**23 are 32 MB.
 
