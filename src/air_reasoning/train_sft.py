@@ -7,33 +7,33 @@ Interrupted at any time, the same command goes on from the last checkpoint.
 
 import random
 from pathlib import Path
-from typing import Any
 
 import torch
 from pydantic import Field
 
-from air_reasoning.batch import Pixels, group_batch
+from air_reasoning.batch import LoadPixels, group_batch
 from air_reasoning.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.data.cold_start import ColdStartSample, read_samples, spread
 from air_reasoning.display import progress
 from air_reasoning.errors import AirError, DataError
-from air_reasoning.images import load_ref
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
 from air_reasoning.models.load import LoadedModel, load_model
+from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
+from air_reasoning.models.shipped import ModelConfig
 from air_reasoning.optim import OptimizerConfig, build_optimizer, lr_scale
 from air_reasoning.run_dir import RunDir, config_fingerprint
 from air_reasoning.training_samples import prompt_images
-from air_reasoning.types import ImageRef, Task, TrainingSample
+from air_reasoning.types import Task, TrainingSample
 
 
 class SFTConfig(Config):
     """What to fine-tune on what, and how."""
 
-    model: Path
-    """Checkpoint folder to start from."""
+    model: ModelConfig = ModelConfig()
+    """The checkpoint to start from."""
     data: Path
     """Folder with tasks.jsonl and samples.jsonl."""
     steps: int = Field(default=1500, ge=1)
@@ -75,36 +75,17 @@ def sft_sample(task: Task, sample: ColdStartSample) -> TrainingSample:
     )
 
 
-class PixelCache:
-    """Processed pictures by content; a training set of small pictures is processed once."""
-
-    def __init__(self, loaded: LoadedModel, most: int = 50_000) -> None:
-        """``most`` pictures are held; further ones are processed each time."""
-        self._loaded, self._most = loaded, most
-        self._held: dict[str, Pixels] = {}
-
-    def __call__(self, ref: ImageRef) -> Pixels:
-        """Pixels of one picture."""
-        if ref.sha256 in self._held:
-            return self._held[ref.sha256]
-        values, grid = self._loaded.pixels([load_ref(ref)])
-        pixels = Pixels(values=values, grid=grid)
-        if len(self._held) < self._most:
-            self._held[ref.sha256] = pixels
-        return pixels
-
-
 def run_sft(resolved: Resolved[SFTConfig], options: RunOptions) -> None:
     """``air sft``: train, write checkpoints and metrics, leave the model in ``run/model``."""
     config = resolved.value
     samples = read_samples(config.data)[: options.limit]
     _refuse_test(samples)
     if options.dry_run:
-        print(f"would train {config.model} on {len(samples)} samples for {config.steps} steps")
+        print(f"would train {config.model.folder()} on {len(samples)} samples for {config.steps} steps")
         return
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    loaded = load_model(config.model)
+    loaded = load_model(config.model.folder())
     fingerprint = config_fingerprint(config, without=("threads", "save_every"))
     with RunDir.open(
         options.run_dir, command="sft", resolved_config=resolved, fingerprint=fingerprint,
@@ -151,7 +132,7 @@ def sft_step(
     loaded: LoadedModel,
     chosen: list[tuple[Task, ColdStartSample]],
     config: SFTConfig,
-    load_pixels: Any,
+    load_pixels: LoadPixels,
 ) -> torch.Tensor:
     """Loss of one batch: sum(weight x cross entropy) / sum(weights)."""
     rows = [sft_sample(task, sample) for task, sample in chosen]

@@ -68,6 +68,7 @@ class RunningBatch:
         self.max_context = max_context
         self.force_limit = force_limit
         self.token_text = TokenText(loaded.tokenizer)
+        self._may_end_known: dict[tuple[int, tuple[str, ...]], bool] = {}
         self._placeholders = torch.tensor(loaded.placeholder_ids, device=loaded.device)
         self._clear()
 
@@ -250,13 +251,22 @@ class RunningBatch:
 
     def _ends_in(self, turn: Turn, token: int, texts: tuple[str, ...]) -> bool:
         """Whether ``token`` completes one of ``texts`` in the turn's text."""
-        if not texts:
+        if not texts or not self._may_end(token, texts):
             return False
         piece = self.token_text.piece(token)
-        if not any(text[-1] in piece for text in texts):
-            return False
         before = self.token_text.decode(turn.ids[-max(map(len, texts)) :])
         return any(text in before[max(0, len(before) - len(text) + 1) :] + piece for text in texts)
+
+    def _may_end(self, token: int, texts: tuple[str, ...]) -> bool:
+        """Whether the token's text holds the end of one of ``texts``; looked up once a token."""
+        may = self._may_end_known.get((token, texts))
+        if may is None:
+            piece = self.token_text.piece(token)
+            may = self._may_end_known[token, texts] = any(
+                text in piece or any(piece.startswith(text[-n:]) for n in range(1, len(text)))
+                for text in texts
+            )
+        return may
 
     def _step(self, tokens: dict[int, int]) -> None:
         """Run one token of every row; rows that are not at work run a dummy behind their end."""
