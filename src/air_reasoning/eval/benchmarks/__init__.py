@@ -1,1 +1,1 @@
-""""""
+"""One adapter for each benchmark: its files in, its official scoring."""
