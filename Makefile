@@ -15,6 +15,7 @@ help:
 	@echo "make base-model  build the shipped models again (about 2.5 CPU hours)"
 
 setup: $(STAMP)
+	@echo "ready: $(BIN)/air"
 
 # The stamp makes this quick when nothing changed; a broken installation never gets one.
 $(STAMP): pyproject.toml constraints.txt

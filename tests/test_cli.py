@@ -161,13 +161,13 @@ def test_a_real_ctrl_c_is_130(tmp_path: Path):
 def test_settings_are_shown_described_and_written(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    assert cli.main("config show rl -o steps=9".split()) == 0
+    assert cli.main(["config", "show", "rl", "-o", "steps=9"]) == 0
     assert "# Steps to count.\nsteps: 9  # -o\n" in capsys.readouterr().out
-    assert cli.main("config schema rl".split()) == 0
+    assert cli.main(["config", "schema", "rl"]) == 0
     assert '"description": "Steps to count."' in capsys.readouterr().out
-    assert cli.main("config init rl new.yaml".split()) == 0
-    assert cli.main("config init rl new.yaml".split()) == 2
-    assert cli.main("rl -c new.yaml --dry-run".split()) == 0
+    assert cli.main(["config", "init", "rl", "new.yaml"]) == 0
+    assert cli.main(["config", "init", "rl", "new.yaml"]) == 2
+    assert cli.main(["rl", "-c", "new.yaml", "--dry-run"]) == 0
     assert SEEN[-1][0] == Count()
 
 

@@ -35,9 +35,9 @@ class Training(Config):
     """A second optimizer."""
     name: str | None = None
     """Free text."""
-    weights: dict[str, float] = {}
+    weights: dict[str, float] = Field(default_factory=dict)
     """Weight by task kind."""
-    tags: list[str] = []
+    tags: list[str] = Field(default_factory=list)
     """Free text each."""
 
 
@@ -130,7 +130,7 @@ def test_an_absent_file_is_named(tmp_path: Path):
 
 
 def test_unknown_environment_variables_are_refused():
-    with pytest.raises(ConfigError, match="AIR_OPTIM__LT: .*did you mean AIR_OPTIM__LR"):
+    with pytest.raises(ConfigError, match=r"AIR_OPTIM__LT: .*did you mean AIR_OPTIM__LR"):
         load_config(Training, env={"AIR_OPTIM__LT": "1"})
     assert load_config(Training, env={"AIR_OPTIM__LR": "1e-3"}).value.optim.lr == 1e-3
 

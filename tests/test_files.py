@@ -1,4 +1,3 @@
-import os
 import resource
 import subprocess
 import sys
@@ -13,13 +12,12 @@ from air_reasoning.files import LineFile, atomic_file, atomic_write
 def test_a_file_is_replaced_whole_or_not_at_all(tmp_path: Path):
     path = tmp_path / "new" / "a.txt"
     atomic_write(path, "one")
-    with pytest.raises(KeyError), atomic_file(path) as file:
-        file.write(b"two")
-        raise KeyError
+    with pytest.raises(TypeError), atomic_file(path) as file:
+        file.writelines([b"two", "no bytes"])  # type: ignore[list-item]
     assert path.read_text() == "one"
     atomic_write(path, b"three", durable=False)
     assert path.read_text() == "three"
-    assert os.listdir(path.parent) == ["a.txt"]
+    assert [file.name for file in path.parent.iterdir()] == ["a.txt"]
 
 
 def test_an_error_of_the_block_is_not_called_a_full_disk(tmp_path: Path):
@@ -82,7 +80,7 @@ def test_a_full_disk_keeps_all_earlier_lines_and_files(tmp_path: Path):
     assert "all earlier lines are kept" in first
     assert "Free space" in first
     assert "what was there before is kept" in second
-    assert sorted(os.listdir(tmp_path)) == ["lines", "whole"]
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["lines", "whole"]
 
 
 def test_a_path_that_cannot_be_is_a_data_error(tmp_path: Path):

@@ -62,9 +62,13 @@ def test_a_run_says_what_it_is_and_how_it_ended(tmp_path: Path):
 def test_a_run_that_stops_early_says_so_and_is_continued(
     tmp_path: Path, error: BaseException, state: str
 ):
-    with pytest.raises(type(error)), start(tmp_path) as run:
-        run.write_metrics(0, {"a": 1.0})
-        raise error
+    def work() -> None:
+        with start(tmp_path) as run:
+            run.write_metrics(0, {"a": 1.0})
+            raise error
+
+    with pytest.raises(type(error)):
+        work()
     assert read_status(tmp_path)["state"] == state
     with start(tmp_path) as run:
         assert run.resumed
@@ -117,7 +121,8 @@ def test_a_folder_of_something_else_is_left_alone(tmp_path: Path):
 def test_a_second_live_process_is_refused(tmp_path: Path):
     code = (
         "import sys; from pathlib import Path; from filelock import FileLock\n"
-        "lock = FileLock(Path(sys.argv[1]) / '.lock'); lock.acquire(); print('held', flush=True); input()"
+        "lock = FileLock(Path(sys.argv[1]) / '.lock'); lock.acquire()\n"
+        "print('held', flush=True); input()"
     )
     start(tmp_path).close()
     with subprocess.Popen(

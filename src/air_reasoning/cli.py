@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 an error of ours, 2 usage or settings, 3 finished above th
 """
 
 import importlib
+import json
 import os
 import shlex
 import sys
@@ -174,7 +175,7 @@ def evaluate(
     """Measure a model on tasks, with intervals, and write a report."""
     options = dict(locals())
     if benchmark := options.pop("benchmark"):
-        options["override"] = [*(options["override"] or []), f"benchmark={benchmark}"]
+        options["override"] = [*(options["override"] or []), f"benchmark={json.dumps(benchmark)}"]
     run_flow("eval", options)
 
 

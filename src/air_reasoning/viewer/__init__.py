@@ -1,1 +1,1 @@
-""""""
+"""Looking at run folders and task folders."""
