@@ -169,11 +169,11 @@ class ReadingRun:
 
     folder: Path
     seed: int = 0
-    steps: int = 7000
+    steps: int = 5500
     batch: int = 32
     processes: int = 2
     lr: float = 2.5e-3
-    shards: int = 12
+    shards: int = 6
     shard_size: int = 2500
     save_every: int = 250
 
@@ -194,7 +194,6 @@ def train_reader(run: ReadingRun) -> None:
 
 
 def _draw_shards(run: ReadingRun) -> None:
-    os.nice(5)
     for shard in range(run.shards):
         path = run.folder / "shards" / f"shard-{shard:03d}.pickle"
         write_shard(path, run.seed, shard, run.shard_size)

@@ -31,8 +31,8 @@ from air_reasoning.task_files import read_tasks
 from air_reasoning.types import Segment, Task, Trajectory
 
 SAMPLES_NAME = "samples.jsonl"
-Weights = list[tuple[int, float]]
-"""Run-length form: (tokens, weight of each in the loss)."""
+Weights = list[list[float]]
+"""Run-length form: [tokens, weight of each in the loss]."""
 
 
 class ColdStartConfig(Config):
@@ -67,7 +67,7 @@ class ColdStartSample:
     task_id: str
     mode: str
     trajectory: Trajectory
-    weights: Weights = field(default_factory=list[tuple[int, float]])
+    weights: Weights = field(default_factory=list[list[float]])
 
 
 def choose_mode(task: Task, kinds: dict[str, list[str]], config: ColdStartConfig, rng: random.Random) -> Mode:
@@ -155,15 +155,15 @@ def _weights(
         count = len(segment.token_ids)
         match segment.kind:
             case "output":
-                weights.append((count, 0.0))
+                weights.append([count, 0.0])
             case "think":
                 read = _transcript_tokens(segment, renderer)
-                weights += [(read, config.transcript_weight), (count - read, 1.0)]
+                weights += [[read, config.transcript_weight], [count - read, 1.0]]
             case "answer":
-                weights += [(1, 1.0), (count - 1, answer)]
+                weights += [[1, 1.0], [count - 1, answer]]
             case _:
-                weights.append((count, 1.0))
-    return [(count, weight) for count, weight in weights if count]
+                weights.append([count, 1.0])
+    return [part for part in weights if part[0]]
 
 
 def _transcript_tokens(segment: Segment, renderer: Renderer) -> int:
@@ -176,7 +176,7 @@ def write_samples(folder: Path, samples: list[ColdStartSample]) -> None:
     """Write ``samples.jsonl`` beside the tasks, whole or not at all."""
     with atomic_file(folder / SAMPLES_NAME) as file:
         for sample in samples:
-            file.write(dump_line(sample))
+            file.write(dump_line(sample) + b"\n")
 
 
 def read_samples(folder: Path) -> list[tuple[Task, ColdStartSample]]:
@@ -201,9 +201,9 @@ def read_samples(folder: Path) -> list[tuple[Task, ColdStartSample]]:
 def spread(weights: Weights) -> list[float]:
     """One weight a token.
 
-    >>> spread([(2, 0.0), (1, 0.5)])
+    >>> spread([[2, 0.0], [1, 0.5]])
     [0.0, 0.0, 0.5]
     """
-    return [weight for count, weight in weights for _ in range(count)]
+    return [weight for count, weight in weights for _ in range(int(count))]
 
 

@@ -82,12 +82,11 @@ class Mixture:
     shards: int
 
 
-def mixture(step: int, steps: int, shards: int) -> Mixture:
-    """Letters first, then layouts, then looking values up; one more shard every 2 % of the run."""
-    done = step / steps
-    soup = 0.35 if done < 0.12 else 0.15 if done < 0.5 else 0.05
-    lookup = 0.0 if done < 0.3 else 0.35 if done < 0.6 else 0.5
-    return Mixture(soup=soup, lookup=lookup, shards=min(shards, int(done * 50)))
+def mixture(step: int, shards: int) -> Mixture:
+    """Letters first, then layouts, then looking values up; one more shard every 140 steps."""
+    soup = 0.35 if step < 840 else 0.15 if step < 2500 else 0.05
+    lookup = 0.0 if step < 1700 else 0.35 if step < 3000 else 0.5
+    return Mixture(soup=soup, lookup=lookup, shards=min(shards, step // 140))
 
 
 def sample_reading(
@@ -228,7 +227,7 @@ class ReadingBatches:
 
     def __getitem__(self, step: int) -> dict[str, Any]:
         rng = random.Random(f"batch {self.seed} {step}")
-        mix = mixture(step, self.steps, self.shards)
+        mix = mixture(step, self.shards)
         samples = [sample_reading(rng, mix, self.shard) for _ in range(self.batch)]
         return self.collate(samples)
 
