@@ -50,7 +50,9 @@ class Reader(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.model = model
-        self.letters = nn.Linear(model.config.vision_config.hidden_size, 2 * (LETTER_CLASSES + WORD_POSITIONS))
+        self.letters = nn.Linear(
+            model.config.vision_config.hidden_size, 2 * (LETTER_CLASSES + WORD_POSITIONS)
+        )
         self.vision = BatchedVision(model.model.visual, SIDE)
         self.order = merge_order(SIDE, MERGE)
 
@@ -77,7 +79,9 @@ class Reader(nn.Module):
         embedded = torch.cat([embedded[:, :IMAGE_START], features, embedded[:, rest:]], 1)
         positions = self.positions(embedded.shape[1])[:, None].expand(3, len(ids), -1)
         text_model = self.model.model.language_model
-        states = text_model(inputs_embeds=embedded, position_ids=positions, use_cache=False).last_hidden_state
+        states = text_model(
+            inputs_embeds=embedded, position_ids=positions, use_cache=False
+        ).last_hidden_state
         chosen = weights[:, 1:] > 0
         logits = self.model.lm_head(states[chosen]).float()
         losses = F.cross_entropy(logits, ids[:, 1:][chosen], reduction="none")
@@ -116,7 +120,10 @@ class MasterWeights:
         named = list(module.named_parameters())
         master = [nn.Parameter(p.detach().clone().float()) for _, p in named]
         module.to(torch.bfloat16)
-        matrix = [p.ndim == 2 and "embed" not in n and "lm_head" not in n and not n.startswith("letters") for n, p in named]
+        matrix = [
+            p.ndim == 2 and "embed" not in n and "lm_head" not in n and not n.startswith("letters")
+            for n, p in named
+        ]
         optimizers: list[torch.optim.Optimizer] = [
             torch.optim.Muon(
                 [p for p, m in zip(master, matrix, strict=True) if m],
@@ -154,10 +161,15 @@ def _average(grads: list[Tensor]) -> None:
     flat = torch.cat([g.flatten() for g in grads])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    torch._foreach_copy_(grads, [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in grads]), grads, strict=True)])
+    torch._foreach_copy_(
+        grads,
+        [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in grads]), grads, strict=True)],
+    )
 
 
-def learning_rate(step: int, steps: int, peak: float, warmup: int = 120, decay: float = 0.4) -> float:
+def learning_rate(
+    step: int, steps: int, peak: float, warmup: int = 120, decay: float = 0.4
+) -> float:
     """Warm-up, constant, then linear to 2 % over the last ``decay`` of the run."""
     left = (steps - step) / steps
     return peak * min(1.0, (step + 1) / warmup) * max(0.02, min(1.0, left / decay))
@@ -203,7 +215,9 @@ def _train_rank(rank: int, run: ReadingRun, store: str) -> None:
     torch.set_num_threads(1)
     if run.processes > 1:
         _pin(rank)
-        dist.init_process_group("gloo", init_method=f"file://{store}", rank=rank, world_size=run.processes)
+        dist.init_process_group(
+            "gloo", init_method=f"file://{store}", rank=rank, world_size=run.processes
+        )
     tokenizer = task_tokenizer()
     model = build_tiny(tokenizer, seed=run.seed)
     model.set_attn_implementation("eager")  # faster than sdpa in bf16 training on a CPU
@@ -246,7 +260,11 @@ def _to_tensors(batch: dict[str, Any]) -> dict[str, Tensor]:
 
 
 def _log(folder: Path, step: int, rate: float, figures: dict[str, float]) -> None:
-    row = {"step": step, "samples_per_s": round(rate, 1), **{k: round(v, 4) for k, v in figures.items()}}
+    row = {
+        "step": step,
+        "samples_per_s": round(rate, 1),
+        **{k: round(v, 4) for k, v in figures.items()},
+    }
     with (folder / "reading.jsonl").open("a") as file:
         file.write(json.dumps(row) + "\n")
     print(row, flush=True)

@@ -27,6 +27,7 @@ from air_reasoning.engine import Engine, EngineConfig, open_engine
 from air_reasoning.errors import AirError, ConfigError, DataError
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import LossConfig, merge_metrics, policy_loss
+from air_reasoning.models.attention import attention
 from air_reasoning.models.load import LoadedModel, load_model
 from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
@@ -72,6 +73,8 @@ class RLConfig(Config):
     """Fixes task order and every random number."""
     bf16: bool = True
     """Compute the update in bfloat16; weights stay in float32."""
+    attention: str = "eager"
+    """How the update computes attention: eager is fastest in bf16 on a CPU; on a GPU sdpa."""
     micro_batch_tokens: int = Field(default=32768, ge=1)
     """Padded tokens that go through the model at once; the result does not depend on it."""
     threads: int = Field(default=1, ge=1)
@@ -136,7 +139,9 @@ def training_tasks(config: RLConfig, limit: int | None = None) -> list[Task]:
     tasks = read_tasks(config.tasks)[:limit]
     for task in tasks:
         if task.meta.get("split") == "test":
-            raise DataError(f"{config.tasks}: task {task.id} is marked split: test; not for training")
+            raise DataError(
+                f"{config.tasks}: task {task.id} is marked split: test; not for training"
+            )
     if config.n_forbid >= config.group_size:
         raise ConfigError(
             f"n_forbid is {config.n_forbid} of group_size {config.group_size}: at least one roll-out "
@@ -158,7 +163,8 @@ async def train_rl(
         for step in range(start, config.steps):
             rolled, position = await roll_out(tasks, position, engine, config, step)
             samples, counts = training_samples(rolled.informative, config.samples)
-            moved = update(loaded, optimizer, samples, rolled, load_pixels, config, step)
+            with attention(loaded.model, config.attention):
+                moved = update(loaded, optimizer, samples, rolled, load_pixels, config, step)
             await engine.sampler.load_weights(loaded.model, version=step + 1)
             metrics = step_metrics(rolled.groups, rolled.scored) | rolled.counts | counts | moved
             run.write_metrics(step + 1, metrics)

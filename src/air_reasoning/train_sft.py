@@ -19,6 +19,7 @@ from air_reasoning.display import progress
 from air_reasoning.errors import AirError, DataError
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
+from air_reasoning.models.attention import attention
 from air_reasoning.models.load import LoadedModel, load_model
 from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
@@ -44,10 +45,17 @@ class SFTConfig(Config):
     """Order of the samples."""
     bf16: bool = True
     """Compute in bfloat16; weights stay in float32."""
+    attention: str = "eager"
+    """How attention is computed: eager is fastest in bf16 on a CPU; on a GPU sdpa."""
     threads: int = Field(default=1, ge=1)
     """Threads of torch. More than one is slower on a busy machine."""
     optimizer: OptimizerConfig = OptimizerConfig(
-        kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=50, decay_share=0.5, final_share=0.03
+        kind="muon",
+        lr=1.5e-3,
+        weight_decay=0.01,
+        warmup_steps=50,
+        decay_share=0.5,
+        final_share=0.03,
     )
     """Rule and schedule."""
     save_every: int = Field(default=250, ge=1)
@@ -81,7 +89,9 @@ def run_sft(resolved: Resolved[SFTConfig], options: RunOptions) -> None:
     samples = read_samples(config.data)[: options.limit]
     _refuse_test(samples)
     if options.dry_run:
-        print(f"would train {config.model.folder()} on {len(samples)} samples for {config.steps} steps")
+        print(
+            f"would train {config.model.folder()} on {len(samples)} samples for {config.steps} steps"
+        )
         return
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
@@ -115,10 +125,11 @@ def train_sft(
     with progress(options.display, config.steps, "sft", done=start) as bar:
         for step in range(start, config.steps):
             chosen = random.Random(f"{config.seed} {step}").choices(samples, k=config.batch)
-            loss = sft_step(loaded, chosen, config, load_pixels)
+            with attention(loaded.model, config.attention):
+                loss = sft_step(loaded, chosen, config, load_pixels)
+                loss.backward()
             if not torch.isfinite(loss):
                 raise AirError(f"sft step {step}: the loss is {float(loss)}; lower optimizer.lr")
-            loss.backward()
             moved = optimizer.step(lr_scale(step, config.steps, config.optimizer))
             run.write_metrics(step + 1, {"loss/sft": float(loss.detach()), **moved})
             bar.advance(headline={"loss": float(loss.detach())})
@@ -146,7 +157,11 @@ def sft_step(
         row = spread(sample.weights)
         weights[i, : len(row)] = torch.tensor(row)
     logprobs, _ = response_logprobs(
-        loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=config.bf16, share_prefix=False
+        loaded.model,
+        batch,
+        banned_ids=loaded.placeholder_ids,
+        autocast=config.bf16,
+        share_prefix=False,
     )
     return sft_loss(logprobs, weights, float(weights.sum()))
 

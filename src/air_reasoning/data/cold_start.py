@@ -70,7 +70,9 @@ class ColdStartSample:
     weights: Weights = field(default_factory=list[list[float]])
 
 
-def choose_mode(task: Task, kinds: dict[str, list[str]], config: ColdStartConfig, rng: random.Random) -> Mode:
+def choose_mode(
+    task: Task, kinds: dict[str, list[str]], config: ColdStartConfig, rng: random.Random
+) -> Mode:
     """Draw the kind of solution; ``kinds`` lists the kinds of questions by difficulty, sorted."""
     peers = kinds[task.meta["difficulty"]]
     place = peers.index(task.meta["kind"]) / max(1, len(peers) - 1) if len(peers) > 1 else 0.5
@@ -89,7 +91,11 @@ def choose_mode(task: Task, kinds: dict[str, list[str]], config: ColdStartConfig
 
 
 async def build_samples(
-    tasks: list[Task], renderer: Renderer, sandboxes: SandboxPool, config: ColdStartConfig, display: Display
+    tasks: list[Task],
+    renderer: Renderer,
+    sandboxes: SandboxPool,
+    config: ColdStartConfig,
+    display: Display,
 ) -> tuple[list[ColdStartSample], dict[str, int]]:
     """Play a script for every task. Returns the samples in the order of the tasks, and the counts
     ``kept/<mode>`` and ``rejected/<reason>``."""
@@ -117,7 +123,9 @@ async def build_samples(
             if reason:
                 return None
             weights = _weights(task, trajectory, script, renderer, config)
-            return ColdStartSample(task_id=task.id, mode=script.mode, trajectory=trajectory, weights=weights)
+            return ColdStartSample(
+                task_id=task.id, mode=script.mode, trajectory=trajectory, weights=weights
+            )
 
         played = await asyncio.gather(*(play(task) for task in tasks))
     return [sample for sample in played if sample is not None], dict(counts)
@@ -205,5 +213,3 @@ def spread(weights: Weights) -> list[float]:
     [0.0, 0.0, 0.5]
     """
     return [weight for count, weight in weights for _ in range(int(count))]
-
-

@@ -1,4 +1,4 @@
-"""The three forward passes of generation: whole prompts, a stretch of one row, one step of all rows.
+"""The forward passes of generation: whole prompts, a stretch of one row, one step of all rows.
 
 Written against ``model.model(...)`` and ``model.model.language_model(...)`` of the Qwen-VL classes.
 Positions are given explicitly, so that nothing is remembered inside the model between calls.
@@ -18,9 +18,9 @@ from air_reasoning.models.load import LoadedModel
 
 @dataclass(kw_only=True, slots=True)
 class Prefilled:
-    """``hidden [B, D]`` at each prompt's last token; ``position_shift [B]`` = M-RoPE position - index.
+    """``hidden [B, D]`` at each prompt's last token; ``position_shift [B]``: position - index.
 
-    Pictures take fewer positions than tokens, so the shift of the text after them is negative.
+    Pictures take fewer M-RoPE positions than tokens, so the shift behind them is negative.
     """
 
     cache: Cache

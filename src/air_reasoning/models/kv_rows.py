@@ -1,8 +1,8 @@
 """Keys and values of many sequences in one buffer, each row with a length of its own.
 
-One buffer per layer, ``[rows, kv heads, columns, head dim]``. Row r uses columns 0 .. length-1; what
-lies behind is masked. A step writes one column a row, wherever that row ends, and copies nothing.
-transformers sees an ordinary ``Cache``; masks come from here, because only we know the lengths.
+One buffer per layer, ``[rows, kv heads, columns, head dim]``. Row r uses columns 0 .. length-1;
+what lies behind is masked. A step writes one column a row, wherever that row ends, and copies
+nothing. transformers sees an ordinary ``Cache``; masks come from here, because only we know the lengths.
 """
 
 from collections.abc import Sequence
@@ -27,6 +27,9 @@ class _Write:
 
 class _RowLayer(CacheLayerMixin):
     """One layer's buffer. ``keys`` and ``values`` are ``[rows, heads, columns, dim]``."""
+
+    keys: Any
+    values: Any
 
     def __init__(self, write: _Write) -> None:
         super().__init__()
@@ -71,12 +74,13 @@ class KVRows(Cache):
         self.count = 0
         self._device = device
         self._write = _Write(rows=torch.arange(0), columns=torch.arange(0), width=0)
-        super().__init__(layers=[_RowLayer(self._write) for _ in range(n_layers)])
+        self._rows = [_RowLayer(self._write) for _ in range(n_layers)]
+        super().__init__(layers=[*self._rows])
 
     @property
     def columns(self) -> int:
         """Capacity of a row, in tokens."""
-        return self.layers[0].keys.shape[2] if self.count else 0
+        return self._rows[0].keys.shape[2] if self.count else 0
 
     def add(self, prefilled: Cache, sources: Sequence[int], columns: int) -> None:
         """Append one row per entry of ``sources``, a copy of that row of ``prefilled``.
@@ -86,7 +90,8 @@ class KVRows(Cache):
         """
         index = torch.tensor(sources, device=self._device)
         columns = -(-max(columns, self.columns) // _COLUMN_STEP) * _COLUMN_STEP
-        for mine, new in zip(self.layers, prefilled.layers, strict=True):
+        filled: list[Any] = list(prefilled.layers)
+        for mine, new in zip(self._rows, filled, strict=True):
             mine.keys = self._joined(mine.keys, new.keys, index, columns)
             mine.values = self._joined(mine.values, new.values, index, columns)
         self._resized(self.count + len(sources))
@@ -96,14 +101,14 @@ class KVRows(Cache):
         if columns > self.columns:
             none = torch.empty(0, dtype=torch.long, device=self._device)
             columns = -(-columns // _COLUMN_STEP) * _COLUMN_STEP
-            for layer in self.layers:
+            for layer in self._rows:
                 layer.keys = self._joined(layer.keys, layer.keys, none, columns)
                 layer.values = self._joined(layer.values, layer.values, none, columns)
 
     def keep(self, rows: Sequence[int]) -> None:
         """Drop all rows but these, which are renumbered in this order."""
         index = torch.tensor(rows, dtype=torch.long, device=self._device)
-        for layer in self.layers:
+        for layer in self._rows:
             if layer.keys is not None:
                 layer.keys = layer.keys.index_select(0, index)
                 layer.values = layer.values.index_select(0, index)
@@ -121,7 +126,7 @@ class KVRows(Cache):
         return mask.masked_fill_(ahead, -torch.inf)[:, None, None, :]
 
     def write_stretch(self, row: int, start: int, length: int, dtype: torch.dtype) -> torch.Tensor:
-        """Point the next pass at ``length`` columns of one row; returns ``[1, 1, length, width]``."""
+        """Point the next pass at ``length`` columns of a row; returns ``[1, 1, length, width]``."""
         width = start + length
         self._write.width, self._write.row = width, row
         ahead = torch.ones((length, width), dtype=torch.bool, device=self._device).triu(start + 1)

@@ -59,7 +59,7 @@ class LoadedModel:
         return patches // self.merge_size**2
 
     def pixels(self, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        """``pixel_values [Σ patches, channels·t·patch²]`` and ``image_grid_thw [images, 3]``."""
+        """``pixel_values [patches, channels·t·patch²]`` and ``image_grid_thw [images, 3]``."""
         rgb = [image if image.mode == "RGB" else image.convert("RGB") for image in images]
         batch = self.image_processor(images=rgb, return_tensors="pt")
         device = self.device
@@ -150,7 +150,8 @@ def _model(folder: Path, dtype: str) -> Any:
     from transformers import AutoModelForImageTextToText
 
     try:
-        model, report = AutoModelForImageTextToText.from_pretrained(
+        auto_class: Any = AutoModelForImageTextToText
+        model, report = auto_class.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
             attn_implementation="sdpa",

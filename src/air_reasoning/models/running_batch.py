@@ -1,7 +1,7 @@
 """The rows of one running batch: who sits where, which token each takes next.
 
-A round is ``compact``, then ``resume`` and ``start`` for what was asked, then ``advance``: choose one
-token for every row at work and run one step. Plain synchronous code over one model.
+A round is ``compact``, then ``resume`` and ``start`` for what was asked, then ``advance``: choose
+one token for every row at work and run one step. Plain synchronous code over one model.
 """
 
 from collections import deque
@@ -128,7 +128,7 @@ class RunningBatch:
         return True
 
     def start(self, turns: Sequence[Turn], prefill_tokens: int) -> None:
-        """New rows: each prompt is run once, and its states are copied to the rows that share it."""
+        """New rows: each prompt is run once, its states are copied to the rows that share it."""
         for groups in _prefill_batches(turns, prefill_tokens):
             requests = [group[0].request for group in groups]
             images = [image for request in requests for image in request.images]
@@ -289,7 +289,7 @@ def _choose_one(
 
 
 def _prefill_batches(turns: Sequence[Turn], prefill_tokens: int) -> Iterable[list[list[Turn]]]:
-    """Turns of one group and one prompt share a list; so many lists as fit in ``prefill_tokens``."""
+    """Turns of one group and prompt share a list; so many lists as fit in ``prefill_tokens``."""
     shared: dict[object, list[Turn]] = {}
     for turn in turns:
         request = turn.request

@@ -16,7 +16,7 @@ _MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))
 
 
 def uniforms(seeds_B: Sequence[int], places_B: Sequence[int]) -> NDArray[np.float64]:
-    """One number in (0, 1) for each pair: SplitMix64 (Steele, Lea and Flood, 2014) of seed and place.
+    """One number in (0, 1) for each pair: SplitMix64 (Steele, Lea, Flood, 2014) of seed and place.
 
     32 bits, and never 0 or 1, so that a token of probability 0 cannot be hit.
     """
@@ -41,9 +41,9 @@ def choose(
 ) -> tuple[torch.Tensor, torch.Tensor]:
     """The chosen ids ``[B]`` and their log-probabilities ``[B]`` (natural log).
 
-    The log-probabilities are of the distribution sampled from: after temperature, after bans (which
-    are -inf in the logits) and after ``top_p``. Temperature 0 takes the most probable token, and its
-    log-probability is that at temperature 1. ``top_p_B`` None means 1 everywhere.
+    The log-probabilities are of the distribution sampled from: after temperature, after bans
+    (which are -inf in the logits) and after ``top_p``. Temperature 0 takes the most probable token,
+    and its log-probability is that at temperature 1. ``top_p_B`` None means 1 everywhere.
     """
     greedy = temperatures_B == 0
     scaled = logits_BV.float() / torch.where(greedy, 1.0, temperatures_B)[:, None]

@@ -70,7 +70,9 @@ def build_tokenizer(corpus: Iterable[str], words: Iterable[str], vocab_size: int
     )
     texts = [*corpus, *(word for word in words for _ in range(1000))]
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS]
+    )
     tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in locations])
     tokenizer.add_tokens([AddedToken(t, special=False, normalized=False) for t in TAG_TOKENS])
     fast = PreTrainedTokenizerFast(
@@ -86,7 +88,12 @@ def tiny_config(tokenizer: Any, *, width: int = 128, layers: int = 4) -> Any:
     from transformers import Qwen3VLConfig
 
     token = tokenizer.convert_tokens_to_ids
-    rope = {"rope_type": "default", "rope_theta": 10000.0, "mrope_section": [6, 5, 5], "mrope_interleaved": True}
+    rope = {
+        "rope_type": "default",
+        "rope_theta": 10000.0,
+        "mrope_section": [6, 5, 5],
+        "mrope_interleaved": True,
+    }
     text = {
         "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 2 * width,
         "num_hidden_layers": layers, "num_attention_heads": width // 32, "num_key_value_heads": 1,

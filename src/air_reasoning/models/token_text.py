@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+_LONGEST_CHARACTER = 4  # bytes, hence tokens
+
 
 @dataclass(slots=True, frozen=True)
 class Text:
@@ -44,20 +46,20 @@ class TokenText:
     def starts(self, ids: Sequence[int]) -> list[int]:
         """Where in ``decode(ids)`` each token begins; one entry a token, never falling.
 
-        Exact where the text is the sum of its tokens' texts, which is nearly always; a turn with
-        characters that are split over tokens is measured prefix by prefix, and the tokens of such a
-        character begin where it does.
+        Tokens that share one character begin where it does. Not guaranteed to the character for
+        bytes that are no text at all.
         """
         starts: list[int] = []
-        pieces = [self.piece(i) for i in ids]
+        held: list[int] = []
         length = 0
-        for piece in pieces:
+        for token_id in ids:
+            held.append(token_id)
             starts.append(length)
-            length += len(piece)
-        text = self.decode(ids)
-        if "".join(pieces) == text:
-            return starts
-        return [_common(self.decode(ids[:n]), text) for n in range(len(ids))]
+            piece = self.piece(token_id) if len(held) == 1 else self.decode(held)
+            if not piece.endswith("\ufffd") or len(held) == _LONGEST_CHARACTER:
+                length += len(piece)
+                held.clear()
+        return starts
 
     def encode(self, parts: Sequence[Text]) -> list[int]:
         """The ids of the parts written one after the other.
@@ -96,11 +98,3 @@ def _without_added_tokens(backend: Any) -> Any:
     described["added_tokens"] = []
     described["post_processor"] = None
     return Tokenizer.from_str(json.dumps(described))
-
-
-def _common(prefix: str, text: str) -> int:
-    """Length of the shared beginning: a half character at the end of ``prefix`` does not count."""
-    if text.startswith(prefix):
-        return len(prefix)
-    stripped = prefix.rstrip("\ufffd")
-    return len(stripped) if text.startswith(stripped) else min(len(prefix), len(text))

@@ -15,7 +15,9 @@ from PIL import Image, ImageDraw, ImageFont
 
 Color = tuple[int, int, int]
 Point = tuple[float, float]
-Anchor = Literal["mm", "mb", "mt", "lm", "rm"]  # horizontal left|middle|right, vertical top|middle|bottom
+Anchor = Literal[
+    "mm", "mb", "mt", "lm", "rm"
+]  # horizontal left|middle|right, vertical top|middle|bottom
 
 FONTS = (
     *("DejaVuSans.ttf",) * 3,
@@ -63,7 +65,9 @@ class Canvas(Protocol):
         self, x0: float, y0: float, x1: float, y1: float, fill: Color | None, outline: Color | None
     ) -> None: ...
     def polygon(self, points: list[Point], fill: Color | None, outline: Color | None) -> None: ...
-    def circle(self, x: float, y: float, r: float, fill: Color | None, outline: Color | None) -> None: ...
+    def circle(
+        self, x: float, y: float, r: float, fill: Color | None, outline: Color | None
+    ) -> None: ...
     def line(self, points: list[Point], color: Color, width: float) -> None: ...
     def width_of(self, text: str) -> float: ...
     def text(self, x: float, y: float, text: str, anchor: Anchor) -> Mark: ...
@@ -99,7 +103,9 @@ class _Lettering:
 class PilCanvas(_Lettering):
     """Pillow: no antialiasing of shapes, hinted text."""
 
-    def __init__(self, size: int, font: str, font_size: float, ink: Color, background: Color) -> None:
+    def __init__(
+        self, size: int, font: str, font_size: float, ink: Color, background: Color
+    ) -> None:
         super().__init__(size, font, round(font_size), ink)
         self._image = Image.new("RGB", (size, size), background)
         self._draw = ImageDraw.Draw(self._image)
@@ -112,7 +118,9 @@ class PilCanvas(_Lettering):
     def polygon(self, points: list[Point], fill: Color | None, outline: Color | None) -> None:
         self._draw.polygon(points, fill=fill, outline=outline)
 
-    def circle(self, x: float, y: float, r: float, fill: Color | None, outline: Color | None) -> None:
+    def circle(
+        self, x: float, y: float, r: float, fill: Color | None, outline: Color | None
+    ) -> None:
         self._draw.ellipse((x - r, y - r, x + r, y + r), fill=fill, outline=outline)
 
     def line(self, points: list[Point], color: Color, width: float) -> None:
@@ -153,7 +161,9 @@ def _unit(color: Color | None) -> Any:
 class MplCanvas(_Lettering):
     """matplotlib (Agg): antialiased shapes and sub-pixel text."""
 
-    def __init__(self, size: int, font: str, font_size: float, ink: Color, background: Color) -> None:
+    def __init__(
+        self, size: int, font: str, font_size: float, ink: Color, background: Color
+    ) -> None:
         super().__init__(size, font, round(font_size, 1), ink)
         figure = _figure(size)
         figure.clear()
@@ -174,7 +184,9 @@ class MplCanvas(_Lettering):
 
         self._axes.add_patch(Polygon(points, fc=_unit(fill), ec=_unit(outline), lw=0.7))
 
-    def circle(self, x: float, y: float, r: float, fill: Color | None, outline: Color | None) -> None:
+    def circle(
+        self, x: float, y: float, r: float, fill: Color | None, outline: Color | None
+    ) -> None:
         from matplotlib.patches import Circle
 
         self._axes.add_patch(Circle((x, y), r, fc=_unit(fill), ec=_unit(outline), lw=0.7))

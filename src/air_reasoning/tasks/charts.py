@@ -74,7 +74,9 @@ def written(name: str, rng: random.Random) -> str:
     if len(name) == 1:
         return name
     kind = rng.random()
-    return name if kind < 0.4 else name.capitalize() if kind < 0.85 else name.upper().replace("I", "i")
+    return (
+        name if kind < 0.4 else name.capitalize() if kind < 0.85 else name.upper().replace("I", "i")
+    )
 
 
 def _shrink(canvas: Canvas, texts: list[str], room: float, smallest: float = 8.0) -> None:
@@ -90,7 +92,9 @@ def _columns_layout(canvas: Canvas, count: int, rng: random.Random) -> tuple[flo
     return left, slot, base
 
 
-def _axes(canvas: Canvas, left: float, right: float, base: float, top: float, rng: random.Random) -> None:
+def _axes(
+    canvas: Canvas, left: float, right: float, base: float, top: float, rng: random.Random
+) -> None:
     if rng.random() < 0.3:
         for step in range(1, 4):
             y = base - (base - top) * step / 4
@@ -205,7 +209,9 @@ def draw_table(canvas: Canvas, content: Content, rng: random.Random) -> list[Ent
         for text, width in zip(row, widths, strict=True):
             fill = header_fill if header and i == 0 else None
             if frame == "box" or fill:
-                canvas.rectangle(x, y, x + width, y + height, fill, grid if frame == "box" else None)
+                canvas.rectangle(
+                    x, y, x + width, y + height, fill, grid if frame == "box" else None
+                )
             if frame == "rules":
                 canvas.line([(x, y + height), (x + width, y + height)], grid, 1)
             at = {"l": x + 2.5, "m": x + width / 2, "r": x + width - 2.5}[align[0]]
@@ -224,9 +230,16 @@ def draw_geometry(canvas: Canvas, content: Content, rng: random.Random) -> list[
     """A rectangle or right triangle with sides a (below) and b (beside), or a circle with radius r."""
     unit = content.notes[0] if content.notes else ""
     lettered = rng.random() < 0.35
-    texts = [(f"{n}=" if lettered else "") + v + unit for n, v in zip(content.names, content.values, strict=True)]
+    texts = [
+        (f"{n}=" if lettered else "") + v + unit
+        for n, v in zip(content.names, content.values, strict=True)
+    ]
     fill = pale_color(rng) if rng.random() < 0.7 else None
-    marks = _circle(canvas, texts, fill, rng) if content.shape == "circle" else _sides(canvas, content, texts, fill, rng)
+    marks = (
+        _circle(canvas, texts, fill, rng)
+        if content.shape == "circle"
+        else _sides(canvas, content, texts, fill, rng)
+    )
     return [
         Entry(name=n, value=v, name_mark=None, value_mark=_value_part(mark, v))
         for n, v, mark in zip(content.names, content.values, marks, strict=True)
@@ -238,7 +251,9 @@ def _value_part(mark: Mark, value: str) -> Mark:
     return Mark(text=value, xs=mark.xs[start : start + len(value)], y=mark.y)
 
 
-def _circle(canvas: Canvas, texts: list[str], fill: tuple[int, int, int] | None, rng: random.Random) -> list[Mark]:
+def _circle(
+    canvas: Canvas, texts: list[str], fill: tuple[int, int, int] | None, rng: random.Random
+) -> list[Mark]:
     size, radius = canvas.size, rng.uniform(20, 42)
     x, y = rng.uniform(radius + 3, size - radius - 3), rng.uniform(radius + 3, size - radius - 3)
     canvas.circle(x, y, radius, fill, canvas.ink)
@@ -247,7 +262,11 @@ def _circle(canvas: Canvas, texts: list[str], fill: tuple[int, int, int] | None,
 
 
 def _sides(
-    canvas: Canvas, content: Content, texts: list[str], fill: tuple[int, int, int] | None, rng: random.Random
+    canvas: Canvas,
+    content: Content,
+    texts: list[str],
+    fill: tuple[int, int, int] | None,
+    rng: random.Random,
 ) -> list[Mark]:
     a, b = map(float, content.values)
     size, room, scale = canvas.size, canvas.width_of(texts[1]) + 6, rng.uniform(0.7, 1)
@@ -289,7 +308,10 @@ def draw_digits(content: Content, rng: random.Random, split: Split) -> Picture:
         pitch = size * rng.uniform(0.88, 1.0)
         x = (i % across) * cell_w + rng.uniform(1, max(1.0, cell_w - pitch * len(value) - 2))
         y = (i // across) * cell_h + rng.uniform(1, max(1.0, cell_h - size - 1))
-        xs = [_stamp(ink, pens[int(d)], x + pitch * j, y, size, split, rng) for j, d in enumerate(value)]
+        xs = [
+            _stamp(ink, pens[int(d)], x + pitch * j, y, size, split, rng)
+            for j, d in enumerate(value)
+        ]
         marks.append(Mark(text=value, xs=tuple(xs), y=y + size / 2))
     paper, pen = rng.uniform(225, 255), np.array([rng.uniform(0, 110) for _ in range(3)])
     pen = pen if rng.random() < 0.4 else np.zeros(3)
@@ -299,11 +321,24 @@ def draw_digits(content: Content, rng: random.Random, split: Split) -> Picture:
         for n, v, m in zip(content.names, content.values, marks, strict=True)
     ]
     image = Image.fromarray(rgb.clip(0, 255).astype(np.uint8))
-    return Picture(image=image, family="digits", renderer="ink", entries=entries, marks=marks, source=content.source)
+    return Picture(
+        image=image,
+        family="digits",
+        renderer="ink",
+        entries=entries,
+        marks=marks,
+        source=content.source,
+    )
 
 
 def _stamp(
-    ink: np.ndarray, pen: np.ndarray, x: float, y: float, size: int, split: Split, rng: random.Random
+    ink: np.ndarray,
+    pen: np.ndarray,
+    x: float,
+    y: float,
+    size: int,
+    split: Split,
+    rng: random.Random,
 ) -> float:
     """Put one digit at (x, y); returns the x of its middle."""
     glyph = Image.fromarray((pen[rng.randrange(len(pen))] * 255).astype(np.uint8))
@@ -322,7 +357,9 @@ def draw_soup(words: list[str], renderer: RendererName, rng: random.Random) -> P
     if rng.random() < 0.5:
         for _ in range(rng.randint(1, 4)):
             x, y = rng.uniform(0, SIZE), rng.uniform(0, SIZE)
-            canvas.rectangle(x, y, x + rng.uniform(5, 50), y + rng.uniform(5, 50), pale_color(rng), None)
+            canvas.rectangle(
+                x, y, x + rng.uniform(5, 50), y + rng.uniform(5, 50), pale_color(rng), None
+            )
     y, queue = rng.uniform(6, 12), list(words)
     while y < SIZE - 8 and queue:
         x = rng.uniform(1, 16)
@@ -332,4 +369,6 @@ def draw_soup(words: list[str], renderer: RendererName, rng: random.Random) -> P
                 canvas.text(x, y + rng.uniform(-1.5, 1.5), text, "lm")
             x += canvas.width_of(text) + rng.uniform(4, 14)
         y += canvas.font_size + rng.uniform(2, 6)
-    return Picture(image=canvas.image(), family="soup", renderer=renderer, entries=[], marks=canvas.marks)
+    return Picture(
+        image=canvas.image(), family="soup", renderer=renderer, entries=[], marks=canvas.marks
+    )

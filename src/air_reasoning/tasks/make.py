@@ -74,7 +74,9 @@ def make_tasks(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
             "needs_code": draw.kind.difficulty == "hard", "program": question.program,
             "reasoning": reasoning(picture, question),
         }  # fmt: skip
-        ref = ImageRef(sha256=digest, width=picture.image.width, height=picture.image.height, path="")
+        ref = ImageRef(
+            sha256=digest, width=picture.image.width, height=picture.image.height, path=""
+        )
         task = Task(
             id=f"{config.split}-{config.seed}-{len(seen) - 1:05d}",
             prompt=[Part(kind="image"), Part(kind="text", text=question.text)],
@@ -85,7 +87,11 @@ def make_tasks(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
 
 
 def _choose(config: TasksConfig, rng: random.Random) -> _Draw:
-    shares: dict[Difficulty, float] = {"easy": config.easy, "medium": config.medium, "hard": config.hard}
+    shares: dict[Difficulty, float] = {
+        "easy": config.easy,
+        "medium": config.medium,
+        "hard": config.hard,
+    }
     difficulty = rng.choices(list(shares), list(shares.values()))[0]
     family = rng.choices(list(FAMILY_SHARES), list(FAMILY_SHARES.values()))[0]
     kinds = [k for k in KINDS if k.difficulty == difficulty and family in k.families]
@@ -123,7 +129,5 @@ def run_make(resolved: Resolved[TasksConfig], options: RunOptions) -> None:
             add(task, [image])
             made[task.meta["family"], task.meta["difficulty"]] += 1
             bar.advance()
-    rows = [
-        {"family": f, **{d: made[f, d] for d in ("easy", "medium", "hard")}} for f in FAMILIES
-    ]
+    rows = [{"family": f, **{d: made[f, d] for d in ("easy", "medium", "hard")}} for f in FAMILIES]
     print(table(rows))

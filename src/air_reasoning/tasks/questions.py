@@ -48,7 +48,9 @@ ALL: tuple[Family, ...] = ("bar", "hbar", "line", "table", "geometry", "digits")
 
 
 def _pick(compare: str) -> Callable[[list[str], list[str]], str]:
-    return lambda values, names: f"'{names[0]}' if {values[0]}{compare}{values[1]} else '{names[1]}'"
+    return lambda values, names: (
+        f"'{names[0]}' if {values[0]}{compare}{values[1]} else '{names[1]}'"
+    )
 
 
 def _listed(function: str) -> Callable[[list[str], list[str]], str]:
@@ -138,7 +140,9 @@ class Question:
     program: str
 
 
-def ask(kind: Kind, names: list[str], values: list[str], shape: str, rng: random.Random) -> Question:
+def ask(
+    kind: Kind, names: list[str], values: list[str], shape: str, rng: random.Random
+) -> Question:
     """A question of that kind about the entries; the answer is what its program prints."""
     asked = rng.sample(names, kind.operands) if kind.operands else list(names)
     value_of = dict(zip(names, values, strict=True))
@@ -154,7 +158,9 @@ def ask(kind: Kind, names: list[str], values: list[str], shape: str, rng: random
     named = {key: spoken(name) for key, name in zip("ab", asked, strict=False)}
     text = rng.choice(kind.ask).format(**named, **extra)
     program = _program(expression, kind)
-    return Question(kind=kind, text=text, asked=tuple(asked), answer=_run(expression, kind), program=program)
+    return Question(
+        kind=kind, text=text, asked=tuple(asked), answer=_run(expression, kind), program=program
+    )
 
 
 def spoken(name: str) -> str:

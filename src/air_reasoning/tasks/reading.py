@@ -241,7 +241,13 @@ class ReadingBatches:
             ids[i, : len(row)], weights[i, : len(row)] = row, weight
         letters, places = letter_labels([s.picture for s in samples])
         pixels = np.stack([s.pixels for s in samples])
-        return {"pixels": pixels, "ids": ids, "weights": weights, "letters": letters, "places": places}
+        return {
+            "pixels": pixels,
+            "ids": ids,
+            "weights": weights,
+            "letters": letters,
+            "places": places,
+        }
 
     def _row(self, sample: ReadingSample) -> tuple[list[int], list[float]]:
         ids = list(self.encode(prompt_text(sample.prompt)))
