@@ -37,6 +37,7 @@ _NAMED_LETTER = re.compile(
 )
 _BARE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?! [a-z]))(?![\w'])")
 _MATHS = re.compile(r"[\\^=<>∪]|\d\s*[a-z]\b|[a-z]\s*[-+*/]", re.I)
+_LATEX = re.compile(r"[\\^]")
 _FALLBACK_CHARS = 200
 _TAIL_CHARS = 2_000
 
@@ -143,7 +144,9 @@ def _compare_number(answer: Answer, gold: str, given: str) -> tuple[bool, Method
         return same_number(a, b, digits=digits), "number", False
     if normalize(gold).casefold() == normalize(given).casefold():
         return True, "string", False
-    if _MATHS.search(given) and (a is not None or _MATHS.search(gold)):
+    # Numbers are what training asks for all the time: garbage is not worth a question to the child.
+    worth = _LATEX if answer.type in ("int", "float") else _MATHS
+    if worth.search(given) and (a is not None or _MATHS.search(gold)):
         correct = verify(gold, given)
         return correct is True, "math_verify", correct is None
     return False, "text" if a is None else "number", False

@@ -22,6 +22,7 @@ from air_reasoning.errors import PrerequisiteError
 
 DEADLINE_S = 2.0
 START_S = 60.0
+MAX_WAIT = 10  # times the deadline, on the clock, for a child that gets no processor
 MAX_CHARS = 1_000
 
 
@@ -43,10 +44,12 @@ _child: _Child | None = None
 
 
 def verify(gold: str, given: str, deadline_s: float = DEADLINE_S) -> bool | None:
-    """Whether math-verify takes the two for equal; None if the deadline (seconds) passed.
+    """Whether math-verify takes the two for equal; None if the deadline passed.
 
-    Text over ``MAX_CHARS`` is unequal without a look. The child's start (about a second, once) is
-    not part of the deadline. An error or the end of memory inside math-verify is "unequal".
+    The deadline is in seconds of the child's processor time, the same as the clock's on a machine
+    that is not overloaded. Text over ``MAX_CHARS`` is unequal without a look. The child's start
+    (about a second, once) is not part of the deadline. An error or the end of memory inside
+    math-verify is "unequal".
 
     Raises:
         PrerequisiteError: math-verify cannot be imported.
@@ -58,7 +61,7 @@ def verify(gold: str, given: str, deadline_s: float = DEADLINE_S) -> bool | None
         child = _ready_child()
         try:
             _write(child, question)
-            reply = _read_line(child, time.monotonic() + deadline_s)
+            reply = _reply(child, deadline_s)
         except (BrokenPipeError, EOFError):  # the memory limit ended it
             _stop()
             return False
@@ -120,6 +123,34 @@ def _write(child: _Child, line: bytes) -> None:
     assert child.process.stdin is not None
     child.process.stdin.write(line)
     child.process.stdin.flush()
+
+
+def _reply(child: _Child, deadline_s: float) -> bytes | None:
+    """The answer, or None once the child has had ``deadline_s`` seconds of processor for it.
+
+    Not of the clock: otherwise a verdict would depend on what else the machine is doing.
+    """
+    started, before = time.monotonic(), _cpu_seconds(child)
+    left = deadline_s
+    while left > 0 and time.monotonic() - started < MAX_WAIT * deadline_s:
+        reply = _read_line(child, time.monotonic() + max(left, 0.02))
+        if reply is not None:
+            return reply
+        used = _cpu_seconds(child)
+        if used is None or before is None:
+            return None
+        left = deadline_s - (used - before)
+    return None
+
+
+def _cpu_seconds(child: _Child) -> float | None:
+    """Processor time of the child so far; None where the system does not tell."""
+    try:
+        stat = Path(f"/proc/{child.process.pid}/stat").read_text(encoding="utf-8")
+    except OSError:
+        return None
+    user, system = stat.rpartition(")")[2].split()[11:13]
+    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
 
 
 def _read_line(child: _Child, until: float) -> bytes | None:

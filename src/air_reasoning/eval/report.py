@@ -257,7 +257,7 @@ def _points(lines: Sequence[Mapping[str, Any]], metric: str) -> list[tuple[float
     ]
     if not matching:
         return []
-    key = matching[0]
+    key = metric if metric in matching else matching[0]
     return [(line["step"], line[key]) for line in lines if line.get(key) is not None]
 
 
