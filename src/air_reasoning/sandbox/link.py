@@ -251,6 +251,8 @@ class SessionProcess:
             message = self._life.recv(4096).decode("utf-8", "replace")
         except (BlockingIOError, InterruptedError):
             return
+        except ConnectionResetError:  # closed with a word of ours unread: its last one follows
+            return
         except OSError:
             message = ""
         word, _, rest = message.partition(" ")
@@ -265,7 +267,10 @@ class SessionProcess:
                 self._end(Ended(how="broke_protocol", detail=self._fault))
             case "exited" if self.started.done():
                 self._end(Ended(how="exited", detail=_exit_text(int(rest))))
-            case "exited" | "failed":
+            case "exited":
+                detail = f"a session process ended in its set-up with {_exit_text(int(rest))}"
+                self._end(Ended(how="failed", detail=detail))
+            case "failed":
                 self._end(Ended(how="failed", detail=rest))
             case _:
                 self._end(Ended(how="lost", detail="the sandbox's parent process ended"))

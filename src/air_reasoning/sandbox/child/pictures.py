@@ -56,13 +56,13 @@ class Gallery:
         self._max_images = max_images
         self._max_pixels = max_pixels
         self._warn = warn
-        self._seen: set[int] = set()
+        self._figures: list[object] = []  # kept, so that no other takes the identity of one
         self.pictures: list[RawPicture] = []
 
     def take(self) -> list[RawPicture]:
         """The pictures so far; starts again from none."""
         pictures, self.pictures = self.pictures, []
-        self._seen.clear()
+        self._figures.clear()
         return pictures
 
     def add(self, value: object) -> bool:
@@ -70,7 +70,9 @@ class Gallery:
         if _is_a(value, "PIL.Image", "Image"):
             self._add(value, value.size, _pillow_pixels)  # type: ignore[attr-defined]
         elif _is_a(value, "matplotlib.figure", "Figure"):
-            self._add(value, _figure_size(value), _figure_pixels)
+            if not any(value is figure for figure in self._figures):
+                self._figures.append(value)  # shown by name and still open in pyplot
+                self._add(value, _figure_size(value), _figure_pixels)
         else:
             return False
         return True
@@ -87,9 +89,6 @@ class Gallery:
             pyplot.close("all")
 
     def _add(self, value: Any, size: Sequence[int], rasterise: Callable[[Any], RawPicture]) -> None:
-        if id(value) in self._seen:  # shown by name and still open in pyplot
-            return
-        self._seen.add(id(value))
         width, height = size
         if width * height > self._max_pixels or width * height == 0:
             allowed = f"1 to {self._max_pixels} pixels allowed"

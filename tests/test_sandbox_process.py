@@ -1,0 +1,444 @@
+"""What a cell must not be able to do to the supervisor, to other sessions and to the host."""
+
+import asyncio
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from air_reasoning.errors import SandboxError
+from air_reasoning.sandbox import process
+from air_reasoning.sandbox.process import ProcessPool, ProcessSession, SandboxConfig
+
+SMALL = SandboxConfig(memory_mb=256, max_sessions=64, timeout_s=30)
+CHECK = "import os; os.getpid()"
+
+
+def in_session(
+    work: Callable[[ProcessSession, ProcessSession], Awaitable[None]],
+    config: SandboxConfig = SMALL,
+) -> ProcessPool:
+    """Run ``work(session, neighbour)``; the neighbour must keep its state whatever happens."""
+
+    async def both() -> ProcessPool:
+        async with ProcessPool(config) as pool, pool.session() as one, pool.session() as other:
+            await other.run("kept = 'neighbour'")
+            await work(one, other)
+            after = await other.run("kept")
+            assert (after.value, after.state_lost) == ("'neighbour'", False)
+        return pool
+
+    return asyncio.run(both())
+
+
+def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not condition() and time.monotonic() < end:
+        time.sleep(0.01)
+    return condition()
+
+
+def is_gone(pid: int) -> bool:
+    with contextlib.suppress(OSError):
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    return True
+
+
+async def pids(session: ProcessSession, code: str) -> list[int]:
+    execution = await session.run(code)
+    assert execution.status == "ok", execution
+    return [int(pid) for pid in (execution.value or "").strip("[]()").split(",")]
+
+
+# --- deadlines -------------------------------------------------------------------------------
+
+
+def test_an_endless_loop_is_interrupted_and_keeps_its_variables():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        await session.run("n = 0")
+        stopped = await session.run("print('begun')\nwhile True:\n    n += 1", timeout_s=0.2)
+        assert (stopped.status, stopped.stdout) == ("timeout", "begun\n")
+        assert stopped.error is not None
+        assert stopped.error["message"] == "stopped after 0.2 s; variables are kept"
+        assert "cell 2, line " in stopped.error["traceback"]
+        assert stopped.wall_ms >= 200
+        after = await session.run("n > 0")
+        assert (after.value, after.state_lost) == ("True", False)
+
+    in_session(work)
+
+
+@pytest.mark.parametrize(
+    "loop",
+    [
+        "import time\nwhile True:\n    try: time.sleep(1000)\n    except BaseException: pass",
+        "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\nwhile True: pass",
+        "sum(range(10 ** 13))",  # in C, without a look at signals
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)",
+    ],
+)
+def test_what_does_not_react_is_killed_and_the_next_cell_says_so(loop: str):
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        (pid,) = await pids(session, CHECK)
+        stopped = await session.run(loop, timeout_s=0.2)
+        assert (stopped.status, stopped.state_lost) == ("timeout", False)
+        assert stopped.error is not None
+        assert stopped.error["message"].endswith("was killed, variables are lost")
+        assert is_gone(pid)
+        after = await session.run("'os' in globals()")
+        assert (after.status, after.value, after.state_lost) == ("ok", "False", True)
+        assert (await session.run("1")).state_lost is False
+
+    in_session(work)
+
+
+def test_a_cancelled_cell_does_not_run_on():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        (pid,) = await pids(session, CHECK)
+        task = asyncio.create_task(session.run("while True: pass"))
+        await asyncio.sleep(0.1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert await asyncio.to_thread(wait_for, lambda: is_gone(pid))
+        assert (await session.run("1")).state_lost is True
+
+    in_session(work)
+
+
+# --- dying, memory, processes -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "how"),
+    [
+        ("import os\nos._exit(3)", "exit code 3"),
+        ("import ctypes\nctypes.string_at(0)", "signal SIGSEGV"),
+        ("import os\nos.kill(os.getpid(), 9)", "signal SIGKILL"),
+    ],
+)
+def test_a_process_that_dies_is_the_models_doing(code: str, how: str):
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        died = await session.run(code)
+        assert died.status == "killed"
+        assert died.error is not None
+        assert died.error["type"] == "ProcessDied"
+        assert how in died.error["message"]
+        assert (await session.run("2 + 2")).state_lost is True
+
+    in_session(work)
+
+
+def test_a_memory_bomb_gets_memory_error():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        for bomb in ("x = bytearray(10 ** 12)", "x = []\nwhile True: x.append(bytearray(10 ** 7))"):
+            execution = await session.run(bomb)
+            assert execution.error is not None
+            assert (execution.status, execution.error["type"]) == ("error", "MemoryError")
+        assert (await session.run("del x\n'alive'")).value == "'alive'"
+
+    in_session(work)
+
+
+def test_files_cannot_grow_without_bound():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        code = "file = open('big', 'wb')\nfor _ in range(100): file.write(bytes(10 ** 6))"
+        execution = await session.run(code)
+        assert execution.error is not None
+        assert (execution.status, execution.error["type"]) == ("error", "OSError")
+
+    in_session(work)
+
+
+DAEMON = """
+import os, time
+read, write = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    if os.fork() == 0:
+        os.write(write, str(os.getpid()).encode())
+        time.sleep(1000)
+    os._exit(0)
+os.wait()
+int(os.read(read, 20))
+"""
+CHILDREN = """
+import os, subprocess, time
+found = [subprocess.Popen(["sleep", "1000"], start_new_session=True).pid]
+for _ in range(10):
+    pid = os.fork()
+    if pid == 0:
+        time.sleep(1000)
+    found.append(pid)
+found
+"""
+
+
+@pytest.mark.parametrize("code", [CHILDREN, DAEMON])
+@pytest.mark.parametrize("end", ["leave", "exit", "timeout"])
+def test_no_child_of_a_session_survives_it(code: str, end: str):
+    async def work() -> None:
+        async with ProcessPool(SMALL) as pool:
+            async with pool.session() as session:
+                children = await pids(session, code)
+                assert not any(is_gone(pid) for pid in children)
+                if end == "exit":
+                    await session.run("os._exit(0)")
+                elif end == "timeout":
+                    await session.run("sum(range(10 ** 13))", timeout_s=0.1)
+            for pid in children:
+                assert await asyncio.to_thread(wait_for, lambda pid=pid: is_gone(pid))
+
+    asyncio.run(work())
+
+
+def test_a_forked_child_that_runs_on_does_not_answer():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        forked = await session.run("import os\npid = os.fork()\nprint('one answer')")
+        assert (forked.status, forked.stdout) == ("ok", "one answer\n")
+        await session.run("os.waitpid(pid, 0)")
+        assert (await session.run("pid > 0")).value == "True"
+
+    in_session(work)
+
+
+# --- the protocol -----------------------------------------------------------------------------
+
+FORGE = """
+import json, os, struct
+def send(header, tail=b""):
+    text = json.dumps(header).encode() if isinstance(header, dict) else header
+    os.write(3, struct.pack(">I", len(text)) + text + tail)
+reply = {"cell": 2, "stdout": "", "stderr": "", "value": "1", "error": None, "images": [],
+         "cpu_ms": 0.0, "blobs": []}
+"""
+
+
+@pytest.mark.parametrize(
+    "forged",
+    [
+        r"os.write(3, b'\xff' * 100)",  # a header of 4 GiB
+        "send(b'not json')",
+        "send(b'[1]')",
+        "send(b'{}')",
+        "send(b'[' * 100_000)",
+        "send(reply | {'blobs': [10 ** 12]})",
+        "send(reply | {'blobs': [-1]})",
+        "send(reply | {'cell': 7})",
+        "send(reply | {'stdout': 'x' * 70_000})",
+        "send(reply | {'value': 5})",
+        "send(reply | {'error': {'type': 'x'}})",
+        "send(reply | {'images': [['RGB', 10, 10]], 'blobs': [5]}, b'12345')",
+        "send(reply | {'images': [['RGB', 10 ** 9, 10 ** 9]], 'blobs': [0]})",
+        "send(reply | {'images': [['CMYK', 1, 1]], 'blobs': [4]}, b'1234')",
+        "send(reply); send(reply)",
+    ],
+)
+def test_a_malformed_reply_costs_the_cell_its_process(forged: str):
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        assert (await session.run(FORGE)).status == "ok"
+        broken = await session.run(forged + "\nimport time; time.sleep(1000)", timeout_s=20)
+        if forged.startswith("send(reply);"):  # the first is well-formed; it cannot be told apart
+            assert broken.status in ("ok", "killed")
+        else:
+            assert broken.status == "killed"
+            assert broken.error is not None
+            assert broken.error["type"] == "ProtocolError"
+        after = await session.run("'FORGE' in globals()", timeout_s=20)
+        if after.status == "killed":  # the second reply came while this cell was out
+            after = await session.run("'FORGE' in globals()")
+        assert (after.status, after.value, after.state_lost) == ("ok", "False", True)
+
+    in_session(work)
+
+
+def test_a_reply_between_two_cells_ends_the_session():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        late = "import threading\nthreading.Timer(0.05, lambda: send(reply)).start()"
+        await session.run(FORGE + late)
+        await asyncio.sleep(1.0)
+        assert (await session.run("1")).state_lost is True
+
+    in_session(work)
+
+
+def test_closing_the_socket_ends_the_session():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        execution = await session.run("import os, time\nos.close(3)\ntime.sleep(1000)")
+        assert execution.status == "killed"
+
+    in_session(work)
+
+
+def test_a_cell_that_is_too_long_is_refused():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        await session.run("x = 1")
+        execution = await session.run("#" * 10_000_000 + "\nx")
+        assert execution.error is not None
+        assert (execution.status, execution.error["type"]) == ("error", "CellTooLong")
+        assert (await session.run("x")).value == "1"
+
+    in_session(work)
+
+
+# --- the zygote -------------------------------------------------------------------------------
+
+
+def test_sessions_of_a_dead_zygote_are_lost_and_a_new_one_serves():
+    async def work() -> None:
+        async with ProcessPool(SMALL) as pool:
+            async with pool.session() as one, pool.session() as other:
+                (pid,) = await pids(other, CHECK)
+                execution = await one.run(
+                    "import os, time\nos.kill(os.getppid(), 9)\ntime.sleep(9)"
+                )
+                assert execution.status == "lost"
+                assert await asyncio.to_thread(wait_for, lambda: is_gone(pid))
+                again = await other.run("5")
+                assert (again.status, again.value, again.state_lost) == ("ok", "5", True)
+            assert pool.restarts == 1
+
+    asyncio.run(work())
+
+
+def test_a_stopped_zygote_is_replaced(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(process, "KILL_S", 0.3)
+
+    async def work() -> None:
+        async with ProcessPool(SMALL) as pool, pool.session() as session:
+            stop = "import os, signal\nos.kill(os.getppid(), signal.SIGSTOP)\nwhile True: pass"
+            assert (await session.run(stop, timeout_s=0.2)).status == "lost"
+            assert (await session.run("5")).value == "5"
+
+    asyncio.run(work())
+
+
+@pytest.mark.parametrize(
+    ("config", "cause"),
+    [
+        (SandboxConfig(python="/no/such/python"), "sandbox.python=/no/such/python"),
+        (SandboxConfig(preload=["math", "no_such_module"]), "No module named 'no_such_module'"),
+    ],
+)
+def test_a_pool_that_cannot_start_names_the_cause(config: SandboxConfig, cause: str):
+    async def work() -> None:
+        async with ProcessPool(config) as pool:
+            for _ in range(2):
+                async with pool.session() as session:
+                    with pytest.raises(SandboxError, match=cause):
+                        await session.run("1")
+
+    asyncio.run(work())
+
+
+# --- many, and what is left -------------------------------------------------------------------
+
+
+def test_two_hundred_sessions_on_two_pools_keep_apart():
+    async def one(pool: ProcessPool, number: int) -> bool:
+        async with pool.session([Image.new("L", (number + 1, 1))]) as session:
+            await session.run(f"x = {number}")
+            first = await session.run("x, open('image_1.png', 'rb').read(4)")
+            await session.run("x += 1")
+            last = await session.run("x")
+            return (first.value, last.value) == (rf"({number}, b'\x89PNG')", str(number + 1))
+
+    async def work() -> list[bool]:
+        async with ProcessPool(SMALL) as pool, ProcessPool(SMALL) as second:
+            return await asyncio.gather(*(one((pool, second)[i % 2], i) for i in range(200)))
+
+    before = len(list(Path("/proc/self/fd").iterdir()))
+    assert all(asyncio.run(work()))
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
+
+
+def test_no_more_than_max_sessions_are_out():
+    async def work() -> None:
+        async with ProcessPool(SandboxConfig(max_sessions=2)) as pool:
+            async with pool.session(), pool.session():
+                with pytest.raises(TimeoutError):
+                    async with asyncio.timeout(0.05), pool.session():
+                        pass
+            async with asyncio.timeout(10), pool.session():
+                pass
+        with pytest.raises(SandboxError, match="closed"):
+            async with pool.session() as session:
+                await session.run("1")
+
+    asyncio.run(work())
+
+
+def test_the_environment_of_the_trainer_is_not_passed_on(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("AIR_TEST_SECRET", "hunter2")
+
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        execution = await session.run(
+            "import os\nfrom pathlib import Path\n"
+            "files = [Path(f'/proc/{pid}/environ') for pid in ('self', os.getppid())]\n"
+            "print(dict(os.environ), [file.read_bytes() for file in files])"
+        )
+        assert "OMP_NUM_THREADS" in execution.stdout
+        assert "hunter2" not in execution.stdout
+        assert "PATH" not in execution.stdout
+
+    in_session(work)
+
+
+def test_nothing_is_left_after_close(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def work() -> list[int]:
+        async with ProcessPool(SMALL) as pool, pool.session() as session:
+            files = "import os\nfor d in range(100): os.makedirs(f'a{d}/b'); open(f'a{d}/b/c', 'w')"
+            await session.run(files)
+            found = await pids(session, DAEMON) + await pids(session, "os.getpid(), os.getppid()")
+            assert len(list(tmp_path.iterdir())) == 1
+            return found
+
+    for pid in asyncio.run(work()):
+        assert wait_for(lambda pid=pid: is_gone(pid))
+    assert list(tmp_path.iterdir()) == []
+
+
+ORPHANED = """
+import asyncio, sys
+from air_reasoning.sandbox.process import ProcessPool
+
+async def main():
+    pool = ProcessPool()
+    async with pool.session() as session:
+        first = await session.run({daemon!r})
+        second = await session.run("os.getpid(), os.getppid()")
+        print(first.value, second.value.strip("()").replace(",", ""), flush=True)
+        await session.run("while True: pass", timeout_s=1000)
+
+asyncio.run(main())
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_is_left_when_the_trainer_is_killed(number: int, tmp_path: Path):
+    script = ORPHANED.format(daemon=DAEMON)
+    trainer = subprocess.Popen(
+        [sys.executable, "-c", script],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"TMPDIR": str(tmp_path), "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
+    assert trainer.stdout is not None
+    found = [int(pid) for pid in trainer.stdout.readline().split()]
+    assert len(found) == 3
+    assert not any(is_gone(pid) for pid in found)
+    trainer.send_signal(number)
+    trainer.wait()
+    trainer.stdout.close()
+    assert wait_for(lambda: all(is_gone(pid) for pid in found))
+    assert wait_for(lambda: list(tmp_path.iterdir()) == [])
