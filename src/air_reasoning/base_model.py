@@ -42,7 +42,7 @@ from air_reasoning.tasks.make import TasksConfig, make_tasks
 from air_reasoning.train_sft import SFTConfig, train_sft
 
 
-class PretrainConfig(Config):
+class BaseModelConfig(Config):
     """How the shipped models are made."""
 
     seed: int = 0
@@ -74,7 +74,7 @@ class PretrainConfig(Config):
     """Put the result into the package, where the other commands find it."""
 
 
-def run_pretrain(resolved: Resolved[PretrainConfig], options: RunOptions) -> None:
+def run_base_model(resolved: Resolved[BaseModelConfig], options: RunOptions) -> None:
     """The whole chain. Takes about 2.5 hours of CPU time; interrupted, it goes on."""
     config = resolved.value
     if options.dry_run:
@@ -100,7 +100,7 @@ def run_pretrain(resolved: Resolved[PretrainConfig], options: RunOptions) -> Non
         run.set_status("done")
 
 
-def learn_to_read(config: PretrainConfig, folder: Path) -> Path:
+def learn_to_read(config: BaseModelConfig, folder: Path) -> Path:
     """Stage 1: the folder of the base checkpoint."""
     base = folder / "base"
     if not (base / "config.json").exists():
@@ -119,7 +119,7 @@ def learn_to_read(config: PretrainConfig, folder: Path) -> Path:
     return base
 
 
-def make_cold_start(config: PretrainConfig, base: Path, folder: Path, options: RunOptions) -> Path:
+def make_cold_start(config: BaseModelConfig, base: Path, folder: Path, options: RunOptions) -> Path:
     """Stage 2: the folder with tasks and samples."""
     data = folder / "cold_start_data"
     if not (data / "tasks.jsonl").exists():
@@ -154,7 +154,7 @@ def make_cold_start(config: PretrainConfig, base: Path, folder: Path, options: R
 
 
 def fine_tune(
-    config: PretrainConfig, base: Path, data: Path, folder: Path, options: RunOptions
+    config: BaseModelConfig, base: Path, data: Path, folder: Path, options: RunOptions
 ) -> Path:
     """Stage 3: the folder of the cold-start checkpoint, in fp16."""
     cold_start = folder / "cold_start"

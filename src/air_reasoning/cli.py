@@ -53,7 +53,7 @@ FLOWS = {
         module="quickstart", config="QuickstartConfig", run="run_quickstart", folder="quickstart"
     ),
     "base-model": Flow(
-        module="pretrain", config="PretrainConfig", run="run_pretrain", folder="base_model"
+        module="base_model", config="BaseModelConfig", run="run_base_model", folder="base_model"
     ),
     "sft": Flow(module="train_sft", config="SFTConfig", run="run_sft", folder="sft"),
     "rl": Flow(module="train_rl", config="RLConfig", run="run_rl", folder="rl"),

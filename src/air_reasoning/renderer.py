@@ -4,8 +4,9 @@ A sequence is the prompt, then model turns as sampled, then tool results, each r
 
     prompt_ids(task, images) + turn ids + output_ids("3", []) + turn ids + ...
 
-The prompt goes through the tokenizer's own chat template. Its placeholders are widened to the number
-of image tokens (Σ grid / merge²); text of a question or of a tool result can never become one.
+The prompt goes through the tokenizer's own chat template. Its placeholders are widened to the
+number of image tokens (Σ grid / merge²); text of a question or of a tool result can never become
+one.
 """
 
 from bisect import bisect_left
@@ -38,7 +39,7 @@ class Renderer:
     def prompt_ids(self, task: Task, images: Sequence[Image.Image]) -> list[int]:
         """Ids up to and including the opening of the assistant's turn.
 
-        ``images`` are the task's, in its order; a picture that the prompt names twice is shown twice.
+        ``images`` are the task's, in its order; a picture named twice is shown twice.
 
         Raises:
             DataError: the prompt names a picture that the task does not have.
@@ -83,9 +84,9 @@ class Renderer:
     def segments(self, ids: list[int], logprobs: list[float]) -> list[Segment]:
         """One model turn as segments; their ids, joined, are ``ids``.
 
-        A token belongs to the piece in which it begins, so that a token which closes a tag and opens
-        the next run stays whole. A special token has no text: it goes with what follows it, the one
-        that ends the turn with what precedes it.
+        A token belongs to the piece in which it begins, so that a token which closes a tag and
+        opens the next run stays whole. A special token has no text: it goes with what follows it,
+        the one that ends the turn with what precedes it.
         """
         text, starts = self.token_text.decode(ids), self.token_text.starts(ids)
         pieces = parse_turn(text, self.form) or [
@@ -127,7 +128,7 @@ class Renderer:
             ) from None
 
     def _find_image_markup(self) -> str:
-        """What the chat template writes for one picture, e.g. ``<|vision_start|><|image_pad|>...``."""
+        """What the chat template writes for one picture: ``<|vision_start|><|image_pad|>...``."""
         slot = {"type": "text", "text": _SLOT}
         return self._chat([slot, {"type": "image"}, slot]).split(_SLOT)[1]
 

@@ -1,6 +1,6 @@
 """The turn loop: the model writes, the sandbox runs what it wrote, the result goes back, and so on.
 
-    task -> prompt -> [model turn -> cell -> tool result]* -> model turn with an answer -> trajectory
+    task -> prompt -> [model turn -> cell -> tool result]* -> turn with an answer -> trajectory
 
 What the model does wrong is data: it ends in one ``StopReason`` or in an ``Execution`` that failed.
 What *we* do wrong (sandbox or sampler lost) is marked as such and never scored.

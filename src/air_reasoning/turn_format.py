@@ -19,7 +19,7 @@ PieceKind = Literal["think", "text", "code", "answer"]
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class TurnFormat:
-    """A set of tags. ``fence`` says whether code is *written* inside a fence; reading takes both."""
+    """A set of tags. ``fence``: code is *written* inside a fence; reading takes both ways."""
 
     name: str
     think: tuple[str, str] = ("<think>", "</think>")

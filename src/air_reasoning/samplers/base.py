@@ -12,10 +12,11 @@ from PIL import Image
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class SamplingParams:
-    """``temperature`` 0 is greedy. ``stop_ids`` end a turn and are part of it; ``banned_ids`` cannot be sampled.
+    """How one turn is sampled; ``temperature`` 0 is greedy.
 
-    ``stop_texts`` end a turn once the decoded turn *ends with* one of them, for models whose tags are
-    several tokens; ``banned_texts`` cannot be spelled either, whatever tokens would do it.
+    ``stop_ids`` end a turn and are part of it; ``banned_ids`` cannot be sampled. ``stop_texts`` end
+    a turn once its text holds one of them, for models whose tags are several tokens (the last token
+    may go on behind it); ``banned_texts`` cannot be spelled, whatever tokens would do it.
     ``seed`` makes the trajectory's random numbers its own, whatever else is in the batch.
     """
 
@@ -31,8 +32,9 @@ class SamplingParams:
 
 @dataclass(kw_only=True, slots=True)
 class SampleRequest:
-    """The whole sequence so far. A request whose ``trajectory_id`` was seen before continues its KV cache.
+    """The whole sequence so far. A ``trajectory_id`` that was seen before continues its KV cache.
 
+    Members of a group (the same non-empty ``group_id``) with the same ids have the same pictures.
     ``on_token`` is called with each token as it is sampled, by engines that can stream.
     """
 
@@ -46,7 +48,7 @@ class SampleRequest:
 
 @dataclass(kw_only=True, slots=True)
 class Completion:
-    """``logprobs`` are of the distribution sampled from (after temperature and bans), one a token."""
+    """``logprobs``: of the distribution sampled from (after temperature and bans), one a token."""
 
     token_ids: list[int]
     logprobs: list[float]

@@ -1,7 +1,8 @@
 """One transformers model on this machine as a sampler: continuous batching, caches kept over turns.
 
-All sequences live as rows of one batch. A round is: take in what was asked for, choose one token for
-every row, run one step. It happens inside the event loop, between ``await``s; tools run meanwhile.
+All sequences live as rows of one batch. A round is: take in what was asked for, choose one token
+for every row, run one step. It happens inside the event loop, between ``await``s; tools run
+meanwhile.
 
 - A prompt is run once per group and its keys and values are copied to the group's rows.
 - A row stays between turns. A tool result is *forced* token by token into the running batch (short
@@ -11,8 +12,8 @@ every row, run one step. It happens inside the event loop, between ``await``s; t
 
 Repeatable: each token's random number is a function of the trajectory's seed and the token's place,
 and the engine waits for tool results before a step (``wait_for_tools_ms``), so that the same seed
-gives the same batches and on a CPU the same bits. Not guaranteed when a tool outlasts that wait: then
-only rounding differs, which may turn a token that was as good as tied.
+gives the same batches and on a CPU the same bits. Not guaranteed when a tool outlasts that wait:
+then only rounding differs, which may turn a token that was as good as tied.
 """
 
 import asyncio
@@ -42,7 +43,7 @@ class LocalSamplerConfig(Config):
     force_limit: int = Field(default=24, ge=1)
     """Tool results of up to so many tokens are forced into the running batch."""
     wait_for_tools_ms: float = Field(default=250.0, ge=0)
-    """A step waits for trajectories that are with a tool until none has come back for so long (ms)."""
+    """A step waits for trajectories with a tool until none has come back for so long (ms)."""
 
 
 class LocalSampler:
@@ -53,7 +54,7 @@ class LocalSampler:
     """
 
     def __init__(self, loaded: LoadedModel, config: LocalSamplerConfig | None = None) -> None:
-        """The model is used in place: a trainer may own it, and calls ``load_weights`` when it moved."""
+        """The model is used in place: a trainer that owns it calls ``load_weights`` after a step."""
         self.loaded = loaded
         self.config = config or LocalSamplerConfig()
         self.max_context = self.config.max_context or loaded.max_context

@@ -11,9 +11,9 @@ from air_reasoning.samplers.base import Completion, SampleRequest
 class ScriptedSampler:
     """Each trajectory plays its turns in order; every log-probability is 0 (it was certain).
 
-    ``turns`` is one list for all, or a mapping from a trajectory's, else its group's id to a list. A
-    turn that does not end with a stop text ends with the end-of-turn token. Bans are not enforced: a
-    script says what it says.
+    ``turns`` is one list for all, or a mapping from a trajectory's, else its group's id to a list.
+    A turn that does not end with a stop text ends with the end-of-turn token. Bans are not
+    enforced: a script says what it says.
     """
 
     def __init__(self, tokenizer: Any, turns: Sequence[str] | Mapping[str, Sequence[str]]) -> None:
@@ -37,8 +37,9 @@ class ScriptedSampler:
         if not turns[turn].endswith(request.params.stop_texts or ("\0",)):
             ids.append(self._end)
         cut = ids[: request.params.max_tokens]
-        for token_id in cut if request.on_token else ():
-            request.on_token(token_id)
+        if request.on_token is not None:
+            for token_id in cut:
+                request.on_token(token_id)
         return Completion(
             token_ids=cut,
             logprobs=[0.0] * len(cut),
