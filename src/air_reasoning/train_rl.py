@@ -28,6 +28,8 @@ from air_reasoning.errors import AirError, ConfigError, DataError
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import LossConfig, merge_metrics, policy_loss
 from air_reasoning.models.attention import attention
+from air_reasoning.models.frozen_vision import remember_pictures
+from air_reasoning.models.frozen_vision import remember_pictures
 from air_reasoning.models.load import LoadedModel, load_model
 from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
@@ -97,8 +99,8 @@ class RLConfig(Config):
     """Rule and schedule."""
     engine: EngineConfig = EngineConfig()
     """The model's surroundings."""
-    save_every: int = Field(default=50, ge=1)
-    """Steps between checkpoints."""
+    save_every: int = Field(default=20, ge=1)
+    """Steps between checkpoints; Ctrl-C makes one, too."""
     write_every: int = Field(default=10, ge=1)
     """Steps between steps whose trajectories are written to the run folder."""
 
@@ -158,24 +160,27 @@ async def train_rl(
     start, position = restore(loaded, optimizer, run)
     bar.advance(start)
     load_pixels = PixelCache(loaded)
-    async with open_engine(loaded, config.engine, save_image=run.save_image) as engine:
-        await engine.sampler.load_weights(loaded.model, version=start)
-        for step in range(start, config.steps):
-            rolled, position = await roll_out(tasks, position, engine, config, step)
-            samples, counts = training_samples(rolled.informative, config.samples)
-            with attention(loaded.model, config.attention):
-                moved = update(loaded, optimizer, samples, rolled, load_pixels, config, step)
-            await engine.sampler.load_weights(loaded.model, version=step + 1)
-            metrics = step_metrics(rolled.groups, rolled.scored) | rolled.counts | counts | moved
-            run.write_metrics(step + 1, metrics)
-            if (step + 1) % config.write_every == 0:
-                for row in trajectory_rows(rolled.groups, rolled.scored, step + 1):
-                    run.write_trajectory(row)
-            if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
-                run.sync()
-                saver = loaded.model.save_pretrained
-                save_checkpoint(run.checkpoints, step + 1, saver, optimizer, {"position": position})
-            bar.advance(headline={k: metrics.get(k) for k in HEADLINE})
+    with remember_pictures(loaded.model):
+        async with open_engine(loaded, config.engine, save_image=run.save_image) as engine:
+            await engine.sampler.load_weights(loaded.model, version=start)
+            for step in range(start, config.steps):
+                try:
+                    rolled, after = await roll_out(tasks, position, engine, config, step)
+                except asyncio.CancelledError:  # Ctrl-C: the half-finished step is rolled out again
+                    save(loaded, optimizer, run, step, position)
+                    raise
+                position = after
+                samples, counts = training_samples(rolled.informative, config.samples)
+                with attention(loaded.model, config.attention):
+                    moved = update(loaded, optimizer, samples, rolled, load_pixels, config, step)
+                await engine.sampler.load_weights(loaded.model, version=step + 1)
+                metrics = (
+                    step_metrics(rolled.groups, rolled.scored) | rolled.counts | counts | moved
+                )
+                write_step(run, rolled, metrics, step + 1, config)
+                if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
+                    save(loaded, optimizer, run, step + 1, position)
+                bar.advance(headline={k: metrics.get(k) for k in HEADLINE})
 
 
 HEADLINE = ("accuracy", "code_share_easy", "code_share_hard", "tool_success", "tokens_mean")
@@ -278,6 +283,25 @@ def _step(
             "checkpoint with another seed"
         )
     return optimizer.step(scale)
+
+
+def write_step(
+    run: RunDir, rolled: Step, metrics: dict[str, float], step: int, config: RLConfig
+) -> None:
+    """Metrics of every step, trajectories of some."""
+    run.write_metrics(step, metrics)
+    if step % config.write_every == 0:
+        for row in trajectory_rows(rolled.groups, rolled.scored, step):
+            run.write_trajectory(row)
+
+
+def save(
+    loaded: LoadedModel, optimizer: ModelOptimizer, run: RunDir, step: int, position: int
+) -> None:
+    """A checkpoint after ``step`` updates; the lines of the run reach the disk before it."""
+    run.sync()
+    extra = {"position": position}
+    save_checkpoint(run.checkpoints, step, loaded.model.save_pretrained, optimizer, extra)
 
 
 def restore(loaded: LoadedModel, optimizer: ModelOptimizer, run: RunDir) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from air_reasoning.errors import AirError, DataError
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
 from air_reasoning.models.attention import attention
+from air_reasoning.models.frozen_vision import remember_pictures
 from air_reasoning.models.load import LoadedModel, load_model
 from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
@@ -122,7 +123,10 @@ def train_sft(
         run.truncate_after(start)
     load_pixels = PixelCache(loaded)
     loaded.model.train()
-    with progress(options.display, config.steps, "sft", done=start) as bar:
+    with (
+        remember_pictures(loaded.model),
+        progress(options.display, config.steps, "sft", done=start) as bar,
+    ):
         for step in range(start, config.steps):
             chosen = random.Random(f"{config.seed} {step}").choices(samples, k=config.batch)
             with attention(loaded.model, config.attention):
