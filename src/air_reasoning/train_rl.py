@@ -29,7 +29,6 @@ from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import LossConfig, merge_metrics, policy_loss
 from air_reasoning.models.attention import attention
 from air_reasoning.models.frozen_vision import remember_pictures
-from air_reasoning.models.frozen_vision import remember_pictures
 from air_reasoning.models.load import LoadedModel, load_model
 from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
@@ -146,7 +145,7 @@ def training_tasks(config: RLConfig, limit: int | None = None) -> list[Task]:
             )
     if config.n_forbid >= config.group_size:
         raise ConfigError(
-            f"n_forbid is {config.n_forbid} of group_size {config.group_size}: at least one roll-out "
+            f"n_forbid is {config.n_forbid} of group_size {config.group_size}: at least one member "
             "must be free to call"
         )
     return tasks
