@@ -8,6 +8,7 @@ from air_reasoning.config import (
     Config,
     config_keys,
     config_schema,
+    draft_config,
     flat_values,
     load_config,
     render_config,
@@ -156,6 +157,28 @@ def test_rendered_settings_read_back_equal(tmp_path: Path):
     assert "weights: {bar: 0.5}  # -o" in text
     again = load_config(Training, files=[written(tmp_path / "again.yaml", text)])
     assert again.value == resolved.value
+
+
+def test_what_must_be_set_is_left_open_in_a_draft(tmp_path: Path):
+    class Data(Config):
+        tasks: Path
+        """Task folder."""
+
+    class Needs(Config):
+        name: str
+        data: Data
+        steps: int = 1
+
+    text = render_config(draft_config(Needs, overrides=["name=x"]))
+    assert text == (
+        "name: x  # -o\ndata:\n  # Task folder.\n  # tasks:  # must be set\nsteps: 1  # default\n"
+    )
+    file = written(tmp_path / "a.yaml", text)
+    with pytest.raises(ConfigError, match="must be set"):
+        load_config(Needs, files=[file])
+    assert load_config(Needs, files=[file], overrides=["data.tasks=t"]).value.data.tasks == Path(
+        "t"
+    )
 
 
 def test_keys_values_and_schema():

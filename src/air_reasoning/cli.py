@@ -25,6 +25,7 @@ from air_reasoning.config import (
     RunOptions,
     config_keys,
     config_schema,
+    draft_config,
     load_config,
     render_config,
 )
@@ -217,7 +218,7 @@ def view(
 def config_show(command: FlowName, config: ConfigFiles = None, override: Overrides = None) -> None:
     """All settings of a command, what they mean and where each value came from."""
     cls = _config_class(command)
-    resolved = load_config(cls, files=config or (), overrides=override or (), env=os.environ)
+    resolved = draft_config(cls, files=config or (), overrides=override or (), env=os.environ)
     typer.echo(render_config(resolved), nl=False)
 
 
@@ -240,7 +241,7 @@ def config_init(
     path = path or Path(f"{command}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: is there already; remove it or name another file")
-    atomic_write(path, render_config(load_config(_config_class(command))))
+    atomic_write(path, render_config(draft_config(_config_class(command))))
     typer.echo(f"wrote {path}; use it with: air {command.replace('-make', ' make')} -c {path}")
 
 

@@ -26,6 +26,7 @@ from air_reasoning.errors import ConfigError
 Resume = Literal["auto", "never", "must"]
 Display = Literal["rich", "plain", "json", "none"]
 ENV_PREFIX = "AIR_"
+_OPEN = "must be set"
 
 
 class Config(BaseModel):
@@ -117,6 +118,30 @@ def load_config(
     )
 
 
+def draft_config(
+    cls: type[ConfigT],
+    *,
+    files: Sequence[Path] = (),
+    overrides: Sequence[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Resolved[ConfigT]:
+    """``load_config`` for showing: a text or path that must be set and is not may stay open.
+
+    Such a key has the origin ``must be set`` and is rendered as a comment.
+
+    Raises:
+        ConfigError: as ``load_config``, also for a missing value of another type.
+    """
+    preset: dict[str, Any] = {}
+    for key, field in config_keys(cls).items():
+        if field.is_required() and not _section(field.annotation):
+            _merge(preset, _nested(key, "..."), "", {}, set())
+    resolved = load_config(cls, preset=preset, files=files, overrides=overrides, env=env)
+    origins = resolved.provenance.items()
+    provenance = {key: _OPEN if origin == "preset" else origin for key, origin in origins}
+    return Resolved(value=resolved.value, provenance=provenance)
+
+
 def config_keys(cls: type[BaseModel], prefix: str = "") -> dict[str, FieldInfo]:
     """Every dotted key of a settings class, sections included, in the order of the file."""
     keys: dict[str, FieldInfo] = {}
@@ -168,6 +193,9 @@ def _render(config: Config, provenance: Mapping[str, str], prefix: str) -> Itera
             # A class without fields must stay a mapping when it is read back.
             yield f"{indent}{name}:" if type(value).model_fields else f"{indent}{name}: {{}}"
             yield from _render(value, provenance, f"{prefix}{name}.")
+            continue
+        if provenance.get(prefix + name) == _OPEN:
+            yield f"{indent}# {name}:  # {_OPEN}"
             continue
         dumped = f"{name}: {_flow(plain[name])}"
         if "\n" not in dumped:
