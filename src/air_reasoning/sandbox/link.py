@@ -49,10 +49,11 @@ class Zygote:
         self._control, control_end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         self._control.setblocking(False)
         self._stderr: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115
+        self._root = ""
         python = config.python or sys.executable
         try:
-            self._root = tempfile.mkdtemp(prefix="air-sandbox-")
             with control_end:
+                self._root = tempfile.mkdtemp(prefix="air-sandbox-")
                 settings = _settings(config, self._root, control_end.fileno())
                 self._process = subprocess.Popen(
                     [python, "-P", "-s", str(CHILD_SCRIPT), json.dumps(settings)],
@@ -65,6 +66,7 @@ class Zygote:
                     cwd="/",
                 )
         except OSError as error:
+            self._clear()
             raise SandboxError(f"sandbox.python={python}: cannot start it ({error})") from error
 
     @property
@@ -114,9 +116,12 @@ class Zygote:
 
     def discard(self) -> None:
         """Forget a zygote that is gone or hangs."""
-        self._control.close()
         self._process.kill()
         self._process.wait()
+        self._clear()
+
+    def _clear(self) -> None:
+        self._control.close()
         self._stderr.close()
         shutil.rmtree(self._root, ignore_errors=True)
 
