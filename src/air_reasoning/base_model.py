@@ -112,7 +112,7 @@ def learn_to_read(config: BaseModelConfig, folder: Path) -> Path:
                 batch=config.reading_batch,
                 processes=config.processes,
                 shards=config.shards,
-            )  # fmt: skip
+            )
         )
         model, tokenizer = reader_model(folder / "reading", config.seed)
         _whole(base, lambda aside: save_tiny(aside, model, tokenizer))

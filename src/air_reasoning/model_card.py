@@ -16,10 +16,11 @@ pipeline_tag: image-text-to-text
 
 {summary}
 
-A real `Qwen3VLForConditionalGeneration` with 1.7M parameters in fp16 (3.4 MB), trained from nothing on
-two CPU cores. It reads 128-pixel pictures of bar, line and table charts, labelled figures and
-handwritten digits. It exists so that every part of `air-reasoning` can be run, tested and understood on
-a laptop; outside of such pictures and the questions of `air tasks make` it knows nothing.
+A real `Qwen3VLForConditionalGeneration` with 1.7M parameters in fp16 (3.4 MB), trained from nothing
+on two CPU cores. It reads 128-pixel pictures of bar, line and table charts, labelled figures and
+handwritten digits. It exists so that every part of `air-reasoning` can be run, tested and
+understood on a laptop; outside of such pictures and the questions of `air tasks make` it knows
+nothing.
 
 ```python
 from transformers import AutoTokenizer, Qwen3VLForConditionalGeneration
@@ -30,19 +31,20 @@ tokenizer = AutoTokenizer.from_pretrained(FOLDER)
 ## How it was made
 `make base-model` (settings: `air config show base-model`), seed {seed}:
 1. Reading: {reading_steps} updates of {reading_batch} pictures. Values come from the tables of the
-   packages vega-datasets and scikit-learn, a third from random digits; names are single letters and 110
-   short words; drawn by Pillow and matplotlib in nine fonts. Losses: transcription, look-up, and a letter
-   head on the vision tower that is thrown away.
-2. Cold start (only in `cold_start`): {tasks} tasks, solutions in words and solutions rewritten as code,
-   every cell executed in the sandbox, kept only if the answer is right; {sft_steps} updates, vision frozen.
+   packages vega-datasets and scikit-learn, a third from random digits; names are single letters and
+   {words} short words; drawn by Pillow and matplotlib in {fonts} fonts. Losses: transcription,
+   look-up, and a letter head on the vision tower that is thrown away.
+2. Cold start (only in `cold_start`): {tasks} tasks, solutions in words and solutions rewritten as
+   code, every cell executed in the sandbox, kept only if the answer is right; {sft_steps} updates,
+   vision frozen.
 
-Held out: the tables {held_out} and the last 347 of scikit-learn's handwritten digits. The names are not
-held out: the words of the test pictures occur in training, with other values.
+Held out: the tables {held_out} and the last 347 of scikit-learn's handwritten digits. The names are
+not held out: the words of the test pictures occur in training, with other values.
 """
 
 _SUMMARIES = {
     "base": "The base model: it transcribes pictures and looks values up.",
-    "cold_start": "The cold start: it reads, then answers directly or calls Python, without knowing when.",
+    "cold_start": "The cold start: it reads, then answers or calls Python, without knowing when.",
 }
 
 
@@ -50,14 +52,17 @@ def write_card(
     folder: Path, name: str, config: Mapping[str, Any], figures: Mapping[str, Any]
 ) -> None:
     """Write ``README.md`` and ``figures.json`` (reading, behaviour) into a checkpoint folder."""
-    from air_reasoning.tasks.tables import TEST_TABLES
+    from air_reasoning.tasks.canvas import FONTS
+    from air_reasoning.tasks.tables import TEST_TABLES, WORDS
 
     text = _HEAD.format(
         title=name.replace("_", " "), summary=_SUMMARIES[name],
         held_out=", ".join(sorted(TEST_TABLES)),
+        words=len(WORDS), fonts=len(set(FONTS)),
         **{k: config[k] for k in ("seed", "reading_steps", "reading_batch", "tasks", "sft_steps")},
     )  # fmt: skip
-    text += "\n## How well it reads\nExact transcription of held-out tables, greedy, 100 pictures a kind:\n\n"
+    text += "\n## How well it reads\n"
+    text += "Exact transcription of held-out tables, greedy, 100 pictures a kind:\n\n"
     text += _table(figures["reading"])
     if name == "cold_start":
         text += "\n## How it behaves\n400 held-out tasks; `direct` is with code forbidden:\n\n"

@@ -1,7 +1,8 @@
 """Pre-training the small base model: it learns to read charts, then to look values up.
 
-Three helpers that the tiny model needs and large ones bring along: a letter head on the vision tower
-(thrown away afterwards), location tokens before each transcribed piece, and scattered text early on.
+Three helpers that the tiny model needs and large ones bring along: a letter head on the vision
+tower (thrown away afterwards), location tokens before each transcribed piece, and scattered text
+early on.
 Weights are trained in bf16 with fp32 masters; Muon for matrices, AdamW for the rest.
 """
 
@@ -17,6 +18,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch import distributed as dist
 from torch import multiprocessing as mp
+from torch.multiprocessing.spawn import spawn
 
 from air_reasoning.models.tiny import IMAGE_TOKENS, MERGE, PATCH, build_tiny, build_tokenizer
 from air_reasoning.models.vision_batch import BatchedVision, merge_order, patches_of
@@ -45,7 +47,7 @@ def task_tokenizer() -> Any:
 
 
 class Reader(nn.Module):
-    """The model under training, with the letter head, as one batched forward over equal pictures."""
+    """The model under training, with the letter head: one batched forward over equal pictures."""
 
     def __init__(self, model: Any) -> None:
         super().__init__()
@@ -116,7 +118,7 @@ class MasterWeights:
 
     @classmethod
     def of(cls, module: nn.Module, lr: float) -> "MasterWeights":
-        """Muon for matrices of the body, AdamW for embeddings, norms, biases and the letter head."""
+        """Muon for matrices of the body; AdamW for embeddings, norms, biases, the letter head."""
         named = list(module.named_parameters())
         master = [nn.Parameter(p.detach().clone().float()) for _, p in named]
         module.to(torch.bfloat16)
@@ -153,7 +155,8 @@ class MasterWeights:
     @torch.no_grad()
     def copy_back(self) -> None:
         """Masters into the live parameters, rounded to bf16."""
-        torch._foreach_copy_([p.data for p in self.live], [p.data for p in self.master])
+        live, master = [p.data for p in self.live], [p.data for p in self.master]
+        torch._foreach_copy_(live, master)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def _average(grads: list[Tensor]) -> None:
@@ -161,10 +164,9 @@ def _average(grads: list[Tensor]) -> None:
     flat = torch.cat([g.flatten() for g in grads])
     dist.all_reduce(flat)
     flat /= dist.get_world_size()
-    torch._foreach_copy_(
-        grads,
-        [f.view_as(g) for f, g in zip(flat.split([g.numel() for g in grads]), grads, strict=True)],
-    )
+    parts = flat.split([g.numel() for g in grads])
+    averaged = [part.view_as(grad) for part, grad in zip(parts, grads, strict=True)]
+    torch._foreach_copy_(grads, averaged)  # pyright: ignore[reportPrivateImportUsage]
 
 
 def learning_rate(
@@ -199,7 +201,7 @@ def train_reader(run: ReadingRun) -> None:
     artist.start()
     store = run.folder / f"rendezvous-{os.getpid()}"
     try:
-        mp.spawn(_train_rank, args=(run, str(store)), nprocs=run.processes)
+        spawn(_train_rank, args=(run, str(store)), nprocs=run.processes)
     finally:
         artist.terminate()
         store.unlink(missing_ok=True)
@@ -225,7 +227,7 @@ def _train_rank(rank: int, run: ReadingRun, store: str) -> None:
     reader = Reader(model)
     weights = MasterWeights.of(reader, run.lr)
     start = _restore(run, weights)
-    batches = ReadingBatches(
+    batches: Any = ReadingBatches(
         tokenizer, seed=f"{run.seed}/{rank}", steps=run.steps, batch=run.batch // run.processes,
         shard_folder=run.folder / "shards", shards=run.shards,
     )  # fmt: skip
@@ -234,6 +236,7 @@ def _train_rank(rank: int, run: ReadingRun, store: str) -> None:
         prefetch_factor=16, collate_fn=_to_tensors,
     )  # fmt: skip
     smooth: dict[str, float] = {}
+    figures: dict[str, float]
     began = time.monotonic()
     for step, batch in enumerate(loader, start):
         torch.manual_seed(run.seed + step * run.processes + rank)
@@ -250,12 +253,12 @@ def _train_rank(rank: int, run: ReadingRun, store: str) -> None:
 
 
 def _pin(rank: int) -> None:
-    """One core a process: the scheduler puts processes that wait for each other on the same core."""
+    """One core a process: the scheduler puts processes that await each other on the same core."""
     cores = sorted(os.sched_getaffinity(0))
     os.sched_setaffinity(0, {cores[rank % len(cores)]})
 
 
-def _to_tensors(batch: dict[str, Any]) -> dict[str, Tensor]:
+def _to_tensors(batch: Any) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array) for name, array in batch.items()}
 
 

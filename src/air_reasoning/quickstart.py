@@ -54,7 +54,7 @@ class QuickstartConfig(Config):
     """Held-out tasks, from tables that no training saw."""
     processes: int = Field(default=2, ge=1)
     """Trainings at the same time, one core each."""
-    rl: dict[str, Any] = {}
+    rl: dict[str, Any] = Field(default_factory=dict)
     """Further settings of ``air rl``, for both trainings."""
 
 
@@ -192,7 +192,7 @@ async def _both_decodings(
 def summarise(
     records: dict[str, dict[str, list[Record]]], config: QuickstartConfig
 ) -> dict[str, Any]:
-    """``checkpoints`` and ``kinds`` by name and decoding, and the paired gains over the cold start."""
+    """``checkpoints`` and ``kinds`` by name and decoding, paired gains over the cold start."""
     checkpoints = {
         name: {decoding: summary_json(summarize(rows)) for decoding, rows in by_decoding.items()}
         for name, by_decoding in records.items()
@@ -215,15 +215,15 @@ def _gain(rows: list[Record], before: list[Record]) -> dict[str, Any]:
 
 
 LEAD = (
-    "A 1.7M-parameter vision-language model that reads charts learns, by reinforcement on a CPU, when "
-    "to answer at once and when to call Python. Outcome-only GRPO gains as much accuracy as the "
-    "group-constrained reward, by calling code on everything; what the group constraint adds is "
+    "A 1.7M-parameter vision-language model that reads charts learns, by reinforcement on a "
+    "CPU, when to answer at once and when to call Python. Outcome-only GRPO gains as much accuracy "
+    "as the group-constrained reward, by calling code on everything; what the group constraint adds is "
     "adaptivity: code where it is needed, none where it is not."
 )
 NOTES = (
-    "The two-stage cold start, interleaved turns and the two group bounds are the paper's (AIR, arXiv "
-    "2606.23678); the reward's formula, the banned roll-outs, the reading anchor, the model and the "
-    "tasks are ours.",
+    "The two-stage cold start, interleaved turns and the two group bounds are the paper's (AIR, "
+    "arXiv 2606.23678); the reward's formula, the banned roll-outs, the reading anchor, the model "
+    "and the tasks are ours.",
     "Test tables and test digits occur in no training; nothing was tuned on them.",
 )
 

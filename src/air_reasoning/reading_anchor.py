@@ -1,7 +1,7 @@
 """The reading anchor: while a small model learns to decide, it must not forget how to read.
 
-Cross entropy on the whole thought - transcription and restated values, closing tag included - of the
-step's own pictures. Ours, not the paper's; large models do not need it (``anchor.weight: 0``).
+Cross entropy on the whole thought - transcription and restated values, closing tag included - of
+the step's own pictures. Ours, not the paper's; large models do not need it (``anchor.weight: 0``).
 """
 
 from collections.abc import Sequence

@@ -90,9 +90,8 @@ def run_sft(resolved: Resolved[SFTConfig], options: RunOptions) -> None:
     samples = read_samples(config.data)[: options.limit]
     _refuse_test(samples)
     if options.dry_run:
-        print(
-            f"would train {config.model.folder()} on {len(samples)} samples for {config.steps} steps"
-        )
+        model, steps = config.model.folder(), config.steps
+        print(f"would train {model} on {len(samples)} samples for {steps} steps")
         return
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)

@@ -3,8 +3,8 @@
     task -> script -> roll-out (cells are executed, real output comes back) -> answer check -> kept
 
 A sample is a trajectory with its token ids, exactly as reinforcement learning will see them, and a
-weight for each token. A sample is kept only if its answer is right and its cells did what the script
-wanted; everything rejected is counted by reason.
+weight for each token. A sample is kept only if its answer is right and its cells did what the
+script wanted; everything rejected is counted by reason.
 """
 
 import asyncio
@@ -97,8 +97,11 @@ async def build_samples(
     config: ColdStartConfig,
     display: Display,
 ) -> tuple[list[ColdStartSample], dict[str, int]]:
-    """Play a script for every task. Returns the samples in the order of the tasks, and the counts
-    ``kept/<mode>`` and ``rejected/<reason>``."""
+    """Play a script for every task.
+
+    Returns the samples in the order of the tasks, and the counts ``kept/<mode>`` and
+    ``rejected/<reason>``.
+    """
     rng = random.Random(config.seed)
     kinds: dict[str, list[str]] = {}
     for task in tasks:
@@ -149,8 +152,8 @@ def _weights(
 ) -> Weights:
     """Tool output 0; transcription little; a direct answer by difficulty, but for its first token.
 
-    The first token of an answer or a cell is the decision whether to call: it always counts fully, so
-    that the shares shown become the shares learned.
+    The first token of an answer or a cell is the decision whether to call: it always counts fully,
+    so that the shares shown become the shares learned.
     """
     uncomputed = script.mode in ("direct", "give_up")
     answer = 1.0

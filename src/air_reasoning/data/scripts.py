@@ -1,4 +1,4 @@
-"""The two stages of the cold start for program-made tasks: a thought in words, then rewritten as code.
+"""The two stages of the cold start for program-made tasks.
 
 Stage 1 is a textual solution; stage 2 replaces its computation by the task's program. Some scripts
 fail on purpose, so that reinforcement learning has something to improve.
@@ -53,10 +53,10 @@ def write_script(task: Task, mode: Mode, rng: random.Random) -> Script:
 
 
 def cell(code: str) -> str:
-    """A code cell in the ``air`` format.
+    r"""A code cell in the ``air`` format.
 
     >>> cell("print(1)")
-    '<code>```python\\nprint(1)\\n```</code>'
+    '<code>```python\nprint(1)\n```</code>'
     """
     return f"<code>```python\n{code}\n```</code>"
 

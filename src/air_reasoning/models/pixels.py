@@ -10,7 +10,7 @@ class PixelCache:
     """A training set of small pictures is processed once; large ones stay on the disk."""
 
     def __init__(self, loaded: LoadedModel, most_numbers: int = 2**28) -> None:
-        """At most ``most_numbers`` floats are held (1 GB); further pictures are processed each time."""
+        """At most ``most_numbers`` floats (1 GB) are held; further pictures are made again."""
         self._loaded, self._room = loaded, most_numbers
         self._held: dict[str, Pixels] = {}
 

@@ -36,7 +36,7 @@ def load_weights(model: Any, folder: Path) -> None:
     try:
         for file in files:
             with safe_open(file, framework="pt") as stored:
-                state |= {name: stored.get_tensor(name) for name in stored.keys()}
+                state |= {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
         missing, unexpected = model.load_state_dict(state, strict=False)
     except (SafetensorError, RuntimeError) as error:
         raise DataError(f"{folder}: weights of another model, or damaged: {error}") from error

@@ -1,8 +1,8 @@
 """A tiny model of a real class: ``Qwen3VLForConditionalGeneration`` with 1.7M parameters.
 
-Nothing else in the package knows that it is tiny: the folder that ``save_tiny`` writes loads like any
-Qwen3-VL checkpoint. Its tokenizer is byte-level, with whole words for the vocabulary of the tasks and
-128 location tokens (as PaliGemma has them) that say where on the picture a piece of text stands.
+Nothing else in the package knows that it is tiny: the folder that ``save_tiny`` writes loads like
+any Qwen3-VL checkpoint. Its tokenizer is byte-level, with whole words for the vocabulary of the
+tasks and 128 location tokens (as PaliGemma has them) that say where on the picture a text stands.
 """
 
 import json
@@ -46,8 +46,8 @@ def location_token(x: float, y: float, size: int = IMAGE_SIZE) -> str:
 def build_tokenizer(corpus: Iterable[str], words: Iterable[str], vocab_size: int = 768) -> Any:
     """Byte-level BPE; digits, letters of the alphabet used as names and every word are one token.
 
-    ``words`` are repeated so often that each becomes a single token; the rest of the vocabulary goes
-    to ``corpus``. Deterministic. Returns a ``PreTrainedTokenizerFast``.
+    ``words`` are repeated so often that each becomes a single token; the rest of the vocabulary
+    goes to ``corpus``. Deterministic. Returns a ``PreTrainedTokenizerFast``.
     """
     from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, trainers
     from transformers import PreTrainedTokenizerFast
@@ -84,7 +84,7 @@ def build_tokenizer(corpus: Iterable[str], words: Iterable[str], vocab_size: int
 
 
 def tiny_config(tokenizer: Any, *, width: int = 128, layers: int = 4) -> Any:
-    """The configuration: four text and four vision layers of width 128, 64 image tokens at 128 px."""
+    """Four text and four vision layers of width 128; 64 image tokens for a 128-pixel picture."""
     from transformers import Qwen3VLConfig
 
     token = tokenizer.convert_tokens_to_ids
@@ -98,7 +98,8 @@ def tiny_config(tokenizer: Any, *, width: int = 128, layers: int = 4) -> Any:
         "vocab_size": len(tokenizer), "hidden_size": width, "intermediate_size": 2 * width,
         "num_hidden_layers": layers, "num_attention_heads": width // 32, "num_key_value_heads": 1,
         "head_dim": 32, "max_position_embeddings": 1024, "rope_parameters": rope,
-        "tie_word_embeddings": True, "initializer_range": 0.03, "pad_token_id": tokenizer.pad_token_id,
+        "tie_word_embeddings": True, "initializer_range": 0.03,
+        "pad_token_id": tokenizer.pad_token_id,
     }  # fmt: skip
     vision = {
         "depth": 4, "hidden_size": 128, "intermediate_size": 384, "num_heads": 2, "in_channels": 3,
@@ -109,7 +110,8 @@ def tiny_config(tokenizer: Any, *, width: int = 128, layers: int = 4) -> Any:
     return Qwen3VLConfig(
         text_config=text, vision_config=vision, tie_word_embeddings=True,
         image_token_id=token("<|image_pad|>"), video_token_id=token("<|video_pad|>"),
-        vision_start_token_id=token("<|vision_start|>"), vision_end_token_id=token("<|vision_end|>"),
+        vision_start_token_id=token("<|vision_start|>"),
+        vision_end_token_id=token("<|vision_end|>"),
     )  # fmt: skip
 
 

@@ -1,7 +1,7 @@
 """A batched forward of the Qwen3-VL vision tower for pictures of one size.
 
-The stock forward attends picture by picture in a Python loop; pre-training on a CPU needs the batched
-form, which gives the same numbers (tested against the stock one).
+The stock forward attends picture by picture in a Python loop; pre-training on a CPU needs the
+batched form, which gives the same numbers (tested against the stock one).
 """
 
 from typing import Any
@@ -42,7 +42,7 @@ class BatchedVision:
         self.cos, self.sin = cos[None, None], sin[None, None]
 
     def __call__(self, patches: Tensor) -> tuple[Tensor, Tensor]:
-        """[B, N, P] -> (last hidden states [B, N, width], image features [B, N / merge**2, text width])."""
+        """[B, N, P] -> (last states [B, N, width], features [B, N / merge**2, text width])."""
         visual = self.visual
         weight = visual.patch_embed.proj.weight
         hidden = F.linear(patches.to(weight.dtype), weight.flatten(1), visual.patch_embed.proj.bias)

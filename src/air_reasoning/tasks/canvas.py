@@ -1,12 +1,15 @@
 """Two drawing surfaces with one face: PIL and matplotlib, in pixel coordinates, y downwards.
 
-Charts are written once (``charts.py``) and drawn by either. Every text that is put on the surface is
-remembered as a ``Mark`` with the place of each character: the ground truth for reading.
+Charts are written once (``charts.py``) and drawn by either. Every text that is put on the
+surface is remembered as a ``Mark`` with the place of each character: the ground truth for reading.
 """
+
+# ruff: noqa: D102 - the methods of the two surfaces are described by ``Canvas``
 
 import functools
 import random
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal, Protocol
 
@@ -32,7 +35,7 @@ FONTS = (
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Mark:
-    """A text on the picture: ``xs`` are the centres of its characters, ``y`` their common middle."""
+    """A text on the picture: ``xs`` are the centres of its characters, ``y`` their middle."""
 
     text: str
     xs: tuple[float, ...]
@@ -63,15 +66,35 @@ class Canvas(Protocol):
 
     def rectangle(
         self, x0: float, y0: float, x1: float, y1: float, fill: Color | None, outline: Color | None
-    ) -> None: ...
-    def polygon(self, points: list[Point], fill: Color | None, outline: Color | None) -> None: ...
+    ) -> None:
+        """An upright rectangle between two corners; None: not filled, no outline."""
+        ...
+
+    def polygon(self, points: list[Point], fill: Color | None, outline: Color | None) -> None:
+        """A closed polygon."""
+        ...
+
     def circle(
         self, x: float, y: float, r: float, fill: Color | None, outline: Color | None
-    ) -> None: ...
-    def line(self, points: list[Point], color: Color, width: float) -> None: ...
-    def width_of(self, text: str) -> float: ...
-    def text(self, x: float, y: float, text: str, anchor: Anchor) -> Mark: ...
-    def image(self) -> Image.Image: ...
+    ) -> None:
+        """A circle of radius ``r`` around (x, y)."""
+        ...
+
+    def line(self, points: list[Point], color: Color, width: float) -> None:
+        """An open line through all points."""
+        ...
+
+    def width_of(self, text: str) -> float:
+        """How wide ``text`` would be, in pixels."""
+        ...
+
+    def text(self, x: float, y: float, text: str, anchor: Anchor) -> Mark:
+        """Write ``text`` with its anchor at (x, y), moved to stay on the picture."""
+        ...
+
+    def image(self) -> Image.Image:
+        """What has been drawn."""
+        ...
 
 
 class _Lettering:
@@ -82,6 +105,7 @@ class _Lettering:
         self.marks: list[Mark] = []
 
     def width_of(self, text: str) -> float:
+        """How wide ``text`` would be, in pixels."""
         return pil_font(self.font, 20).getlength(text) * self.font_size / 20
 
     def _place(self, x: float, y: float, text: str, anchor: Anchor) -> tuple[float, float]:
@@ -96,7 +120,7 @@ class _Lettering:
 
     def _remember(self, text: str, left: float, middle: float) -> None:
         edges = [left + self.width_of(text[:i]) for i in range(len(text) + 1)]
-        centres = tuple((a + b) / 2 for a, b in zip(edges, edges[1:], strict=False))
+        centres = tuple((a + b) / 2 for a, b in pairwise(edges))
         self.marks.append(Mark(text=text, xs=centres, y=middle))
 
 

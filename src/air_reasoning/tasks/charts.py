@@ -1,7 +1,7 @@
-"""The pictures: bar, horizontal bar, line, table, geometry figure, handwritten digits, scattered text.
+"""The pictures: bar, horizontal bar and line charts, tables, geometry figures, handwritten digits.
 
-Each function draws onto a ``Canvas`` and returns a ``Picture`` whose ``entries`` say what stands where
-in reading order. A value is printed at its bar, point, cell or side, as in annotated charts.
+Each function draws onto a ``Canvas`` and returns a ``Picture`` whose ``entries`` say what stands
+where in reading order. A value is printed at its bar, point, cell or side, as in annotated charts.
 """
 
 import random
@@ -202,7 +202,8 @@ def draw_table(canvas: Canvas, content: Content, rng: random.Random) -> list[Ent
     x0 = rng.uniform(1, max(1.0, canvas.size - sum(widths) - 1))
     y0 = rng.uniform(1, canvas.size - height * len(cells) - 1)
     frame, align = rng.choice(("box", "box", "rules", "none")), rng.choice(("lm", "mm", "rm"))
-    grid = (rng.randint(60, 190),) * 3
+    gray = rng.randint(60, 190)
+    grid = (gray, gray, gray)
     header_fill, marks = pale_color(rng), list[tuple[Mark, Mark]]()
     for i, row in enumerate(cells):
         y, x, placed = y0 + i * height, x0, list[Mark]()
@@ -227,7 +228,7 @@ def draw_table(canvas: Canvas, content: Content, rng: random.Random) -> list[Ent
 
 
 def draw_geometry(canvas: Canvas, content: Content, rng: random.Random) -> list[Entry]:
-    """A rectangle or right triangle with sides a (below) and b (beside), or a circle with radius r."""
+    """A rectangle or right triangle with sides a (below) and b (beside); a circle with radius r."""
     unit = content.notes[0] if content.notes else ""
     lettered = rng.random() < 0.35
     texts = [
@@ -296,7 +297,7 @@ _CHARTS: dict[str, Callable[[Canvas, Content, random.Random], list[Entry]]] = {
 
 
 def draw_digits(content: Content, rng: random.Random, split: Split) -> Picture:
-    """Handwritten numbers, one a row (or in two columns): real pen strokes of the split's writers."""
+    """Handwritten numbers in one or two columns: real pen strokes of the split's writers."""
     pens, count = handwriting(split), len(content.values)
     across = 1 if count <= 2 or rng.random() < 0.6 else 2
     down = -(-count // across)
@@ -322,13 +323,9 @@ def draw_digits(content: Content, rng: random.Random, split: Split) -> Picture:
     ]
     image = Image.fromarray(rgb.clip(0, 255).astype(np.uint8))
     return Picture(
-        image=image,
-        family="digits",
-        renderer="ink",
-        entries=entries,
-        marks=marks,
+        image=image, family="digits", renderer="ink", entries=entries, marks=marks,
         source=content.source,
-    )
+    )  # fmt: skip
 
 
 def _stamp(
@@ -349,26 +346,3 @@ def _stamp(
     part = ink[top : top + size, left : left + size]
     np.maximum(part, np.asarray(glyph, np.float32) / 255, out=part)
     return left + size / 2
-
-
-def draw_soup(words: list[str], renderer: RendererName, rng: random.Random) -> Picture:
-    """Scattered text over loose shapes: teaches letters before layouts."""
-    canvas = new_canvas(renderer, rng, SIZE)
-    if rng.random() < 0.5:
-        for _ in range(rng.randint(1, 4)):
-            x, y = rng.uniform(0, SIZE), rng.uniform(0, SIZE)
-            canvas.rectangle(
-                x, y, x + rng.uniform(5, 50), y + rng.uniform(5, 50), pale_color(rng), None
-            )
-    y, queue = rng.uniform(6, 12), list(words)
-    while y < SIZE - 8 and queue:
-        x = rng.uniform(1, 16)
-        while queue and x + canvas.width_of(queue[-1]) < SIZE - 2:
-            text = queue.pop()
-            if rng.random() < 0.85:
-                canvas.text(x, y + rng.uniform(-1.5, 1.5), text, "lm")
-            x += canvas.width_of(text) + rng.uniform(4, 14)
-        y += canvas.font_size + rng.uniform(2, 6)
-    return Picture(
-        image=canvas.image(), family="soup", renderer=renderer, entries=[], marks=canvas.marks
-    )

@@ -4,6 +4,7 @@ import random
 from typing import Literal
 
 from air_reasoning.models.tiny import location_token
+from air_reasoning.tasks.canvas import new_canvas, pale_color
 from air_reasoning.tasks.charts import (
     SIZE,
     Content,
@@ -11,7 +12,6 @@ from air_reasoning.tasks.charts import (
     Picture,
     RendererName,
     draw,
-    draw_soup,
 )
 from air_reasoning.tasks.questions import ORDINALS, Kind, Question, ask, distinct_enough
 from air_reasoning.tasks.tables import (
@@ -76,7 +76,7 @@ def _values(
 def sample_item(
     kind: Kind, family: Family, renderer: RendererName, rng: random.Random, split: Split
 ) -> tuple[Picture, Question]:
-    """A picture and a question of that kind about it. The same ``rng`` state gives the same item."""
+    """A picture and a question of that kind about it; the same ``rng`` state, the same item."""
     while True:
         content = sample_content(family, rng, split, style=kind.style, count=kind.entries)
         if kind.operands <= len(content.names) and distinct_enough(kind, content.values):
@@ -102,6 +102,29 @@ def sample_soup(renderer: RendererName, rng: random.Random, split: Split) -> Pic
     return draw_soup(texts, renderer, rng)
 
 
+def draw_soup(words: list[str], renderer: RendererName, rng: random.Random) -> Picture:
+    """Scattered text over loose shapes: teaches letters before layouts."""
+    canvas = new_canvas(renderer, rng, SIZE)
+    if rng.random() < 0.5:
+        for _ in range(rng.randint(1, 4)):
+            x, y = rng.uniform(0, SIZE), rng.uniform(0, SIZE)
+            canvas.rectangle(
+                x, y, x + rng.uniform(5, 50), y + rng.uniform(5, 50), pale_color(rng), None
+            )
+    y, queue = rng.uniform(6, 12), list(words)
+    while y < SIZE - 8 and queue:
+        x = rng.uniform(1, 16)
+        while queue and x + canvas.width_of(queue[-1]) < SIZE - 2:
+            text = queue.pop()
+            if rng.random() < 0.85:
+                canvas.text(x, y + rng.uniform(-1.5, 1.5), text, "lm")
+            x += canvas.width_of(text) + rng.uniform(4, 14)
+        y += canvas.font_size + rng.uniform(2, 6)
+    return Picture(
+        image=canvas.image(), family="soup", renderer=renderer, entries=[], marks=canvas.marks
+    )
+
+
 def transcript(picture: Picture) -> str:
     """All entries in reading order, each piece after the location token of its first character.
 
@@ -117,7 +140,7 @@ def transcript(picture: Picture) -> str:
 
 
 def soup_transcript(picture: Picture, rng: random.Random, most: int = 12) -> list[tuple[str, str]]:
-    """(location token, text) of some of the scattered words; the order is random, so it is given."""
+    """(location token, text) of some scattered words; their order is random, so it is given."""
     marks = rng.sample(picture.marks, min(len(picture.marks), most))
     return [(location_token(m.xs[0], m.y, SIZE), known_name(m.text)) for m in marks]
 

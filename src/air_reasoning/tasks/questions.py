@@ -1,8 +1,8 @@
 """Questions about a picture's entries, their answers, and the two-stage solutions that teach them.
 
-Difficulty is known by construction: *easy* needs reading and comparing, *medium* is mental arithmetic
-that a small head sometimes gets right, *hard* needs more digits than a head holds. The answer is
-computed by ``program``, which is kept with the task.
+Difficulty is known by construction: *easy* needs reading and comparing, *medium* is mental
+arithmetic that a small head sometimes gets right, *hard* needs more digits than a head holds. The
+answer is computed by ``program``, which is kept with the task.
 """
 
 import math
@@ -23,9 +23,10 @@ Numbers = list[float]
 class Kind:
     """One kind of question.
 
-    ``ask`` are phrasings with {a}, {b} for asked names. ``operands`` is how many entries are asked for
-    (0: all of them). ``expression`` writes the Python that computes the answer from operand texts.
-    ``digits`` is the rounding of the answer (None: exact); ``answer`` "name" means one of the names.
+    ``ask`` are phrasings with {a}, {b} for asked names. ``operands`` is how many entries are asked
+    for (0: all of them). ``expression`` writes the Python that computes the answer from operand
+    texts. ``digits`` is the rounding of the answer (None: exact); ``answer`` "name" means one of
+    the names.
     """
 
     name: str
@@ -65,11 +66,13 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         name="larger", difficulty="easy", operands=2, families=ALL, answer="name",
-        ask=("Which is larger, {a} or {b}?", "Is {a} or {b} the larger one?"), expression=_pick(">"),
+        ask=("Which is larger, {a} or {b}?", "Is {a} or {b} the larger one?"),
+        expression=_pick(">"),
     ),
     Kind(
         name="smaller", difficulty="easy", operands=2, families=ALL, answer="name",
-        ask=("Which is smaller, {a} or {b}?", "Is {a} or {b} the smaller one?"), expression=_pick("<"),
+        ask=("Which is smaller, {a} or {b}?", "Is {a} or {b} the smaller one?"),
+        expression=_pick("<"),
     ),
     Kind(
         name="add", difficulty="medium", operands=2, families=ALL, style="two_digit",
@@ -82,7 +85,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     Kind(
         name="product", difficulty="hard", operands=2, families=ALL, digits=2,
-        ask=("What is {a} times {b}?", "Multiply {a} by {b}."), expression=lambda v, _: f"{v[0]}*{v[1]}",
+        ask=("What is {a} times {b}?", "Multiply {a} by {b}."),
+        expression=lambda v, _: f"{v[0]}*{v[1]}",
     ),
     Kind(
         name="percent", difficulty="hard", operands=2, families=CHARTED, digits=1,
@@ -90,12 +94,13 @@ KINDS: tuple[Kind, ...] = (
         expression=lambda v, _: f"100*{v[0]}/{v[1]}",
     ),
     Kind(
-        name="sum", difficulty="hard", operands=0, families=(*CHARTED, "digits"), entries=(3, 5), digits=2,
-        ask=("What is the sum of all values?", "Add all values."), expression=lambda v, _: "+".join(v),
+        name="sum", difficulty="hard", operands=0, families=(*CHARTED, "digits"), entries=(3, 5),
+        digits=2, ask=("What is the sum of all values?", "Add all values."),
+        expression=lambda v, _: "+".join(v),
     ),
     Kind(
-        name="mean", difficulty="hard", operands=0, families=(*CHARTED, "digits"), entries=(3, 5), digits=2,
-        ask=("What is the mean of all values?", "What is the average?"),
+        name="mean", difficulty="hard", operands=0, families=(*CHARTED, "digits"), entries=(3, 5),
+        digits=2, ask=("What is the mean of all values?", "What is the average?"),
         expression=lambda v, _: f"({'+'.join(v)})/{len(v)}",
     ),
     Kind(

@@ -1,7 +1,7 @@
 """Batches for learning to read: transcription, look-up and scattered text, with per-patch letters.
 
-Batch ``i`` of a seed is always the same batch, whatever was drawn before: a run can be resumed at any
-step. matplotlib pictures are drawn ahead in shards (20 ms each), PIL pictures on the fly (1 ms).
+Batch ``i`` of a seed is always the same batch, whatever was drawn before: a run can be resumed at
+any step. matplotlib pictures are drawn ahead in shards (20 ms each), PIL pictures when needed.
 """
 
 import pickle
@@ -184,8 +184,8 @@ def _moved(picture: Picture, dx: int, dy: int) -> Picture:
 def letter_labels(pictures: list[Picture]) -> tuple[np.ndarray, np.ndarray]:
     """Which character sits in the left and right half of each patch, and its place in its word.
 
-    Returns two int64 arrays [B, SIDE, SIDE, 2]: the class (0 nothing, else 1 + index in CHARACTERS) and
-    the position (-100 where there is no character).
+    Returns two int64 arrays [B, SIDE, SIDE, 2]: the class (0 nothing, else 1 + index in CHARACTERS)
+    and the position (-100 where there is no character).
     """
     letters = np.zeros((len(pictures), SIDE, SIDE, 2), np.int64)
     places = np.full(letters.shape, -100, np.int64)

@@ -1,8 +1,8 @@
 """Numbers from real tables, split so that training never sees a test table.
 
 Sources: the 17 tables of the ``vega-datasets`` package and three of scikit-learn (``data`` extra).
-A column offers its values as short strings ("12.5", "847"), because that is what a 128-pixel picture
-can show; the scale of a column may change, its digits do not.
+A column offers its values as short strings ("12.5", "847"), because that is what a 128-pixel
+picture can show; the scale of a column may change, its digits do not.
 """
 
 import functools
@@ -21,21 +21,26 @@ ValueStyle = Literal["any", "two_digit", "decimal"]
 
 TEST_TABLES = frozenset({"wheat", "driving", "wine", "cars", "crimea", "seattle-weather"})
 DEV_TABLES = frozenset({"barley", "ohlc", "iowa-electricity"})
-VEGA_TABLES = (
-    "airports anscombe barley burtin cars crimea driving iowa-electricity iris la-riots ohlc "
-    "seattle-temps seattle-weather sf-temps stocks us-employment wheat"
-).split()
+VEGA_TABLES = [
+    "airports", "anscombe", "barley", "burtin", "cars", "crimea", "driving", "iowa-electricity",
+    "iris", "la-riots", "ohlc", "seattle-temps", "seattle-weather", "sf-temps", "stocks",
+    "us-employment", "wheat",
+]  # fmt: skip
 SKLEARN_TABLES = ("wine", "diabetes", "breast_cancer")
 
 LETTERS = "ABCDEFGHJKLMNPQRSTUVWXYZ"  # no I and O: they look like l, 1 and 0
-WORDS = (
-    "jan feb mar apr may jun jul aug sep oct nov dec mon tue wed thu fri sat sun north south east west "
-    "red blue green gold pink gray black white oak elm fir ash pine palm rice corn wheat beans salt tea "
-    "milk fish meat egg apple pear plum fig lime kiwi grape car bus bike train boat plane cat dog cow "
-    "hen fox owl bee ant bear wolf rome paris oslo lima cairo delhi tokyo bern kiev riga asia coal gas "
-    "oil wind solar steel iron zinc tin lead rent food tax fuel books pens toys hats shoes coats alpha "
-    "beta gamma delta one two low mid high"
-).split()
+WORDS = [
+    "jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec", "mon",
+    "tue", "wed", "thu", "fri", "sat", "sun", "north", "south", "east", "west", "red", "blue",
+    "green", "gold", "pink", "gray", "black", "white", "oak", "elm", "fir", "ash", "pine", "palm",
+    "rice", "corn", "wheat", "beans", "salt", "tea", "milk", "fish", "meat", "egg", "apple", "pear",
+    "plum", "fig", "lime", "kiwi", "grape", "car", "bus", "bike", "train", "boat", "plane", "cat",
+    "dog", "cow", "hen", "fox", "owl", "bee", "ant", "bear", "wolf", "rome", "paris", "oslo",
+    "lima", "cairo", "delhi", "tokyo", "bern", "kiev", "riga", "asia", "coal", "gas", "oil", "wind",
+    "solar", "steel", "iron", "zinc", "tin", "lead", "rent", "food", "tax", "fuel", "books", "pens",
+    "toys", "hats", "shoes", "coats", "alpha", "beta", "gamma", "delta", "one", "two", "low", "mid",
+    "high",
+]  # fmt: skip
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -124,10 +129,10 @@ def _frames() -> dict[str, Any]:
 
 @functools.cache
 def handwriting(split: Split) -> tuple[np.ndarray, ...]:
-    """Handwritten digits by class: ten arrays [n, 8, 8] of ink in 0..1 (scikit-learn, 1,797 in all)."""
+    """Handwritten digits by class: ten arrays [n, 8, 8] of ink in 0..1 (scikit-learn's 1,797)."""
     from sklearn.datasets import load_digits
 
-    digits = load_digits()
+    digits: Any = load_digits()
     order = np.random.RandomState(0).permutation(len(digits.target))
     low, high = {"train": (0, 1300), "dev": (1300, 1450), "test": (1450, 1797)}[split]
     chosen = order[low:high]
