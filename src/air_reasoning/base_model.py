@@ -41,6 +41,8 @@ from air_reasoning.task_files import read_tasks, write_tasks
 from air_reasoning.tasks.make import TasksConfig, make_tasks
 from air_reasoning.train_sft import SFTConfig, train_sft
 
+PARTS = ("reading", "base", "cold_start_data", "sft", "cold_start", "test_tasks")
+
 
 class BaseModelConfig(Config):
     """How the shipped models are made."""
@@ -85,7 +87,7 @@ def run_base_model(resolved: Resolved[BaseModelConfig], options: RunOptions) -> 
     fingerprint = config_fingerprint(config, without=("install", "threads"))
     with RunDir.open(
         options.run_dir, command="base-model", resolved_config=resolved, fingerprint=fingerprint,
-        resume=options.resume, overwrite=options.overwrite,
+        resume=options.resume, overwrite=options.overwrite, parts=PARTS,
     ) as run:  # fmt: skip
         base = learn_to_read(config, run.path)
         data = make_cold_start(config, base, run.path, options)

@@ -22,9 +22,9 @@ from air_reasoning.config import Config, Display, Resolved, RunOptions
 from air_reasoning.display import progress
 from air_reasoning.engine import Engine, EngineConfig, open_local
 from air_reasoning.eval import from_run, tables
-from air_reasoning.eval.evaluate import model_identity
 from air_reasoning.eval.measure import Measure, evaluate, finished
 from air_reasoning.eval.report import ReportData, write_report
+from air_reasoning.identity import model_identity
 from air_reasoning.metrics import Record, by_kind, paired, summarize, summary_json
 from air_reasoning.models.shipped import ModelConfig
 from air_reasoning.rollout import RolloutConfig, rollout
@@ -62,6 +62,7 @@ TRAININGS: dict[Name, dict[str, Any]] = {
     "outcome_grpo": {"reward": {"mode": "outcome"}, "n_forbid": 0},
     "group_constrained": {"reward": {"mode": "group_constrained"}},
 }
+PARTS = ("tasks", *(f"{name}{end}" for name in TRAININGS for end in ("", ".yaml", ".log")))
 ROLLOUT = RolloutConfig(max_turns=3, max_new_tokens=160)
 
 
@@ -76,7 +77,7 @@ def run_quickstart(resolved: Resolved[QuickstartConfig], options: RunOptions) ->
     fingerprint["model"] = model_identity(model)
     with RunDir.open(
         options.run_dir, command="quickstart", resolved_config=resolved, fingerprint=fingerprint,
-        resume=options.resume, overwrite=options.overwrite,
+        resume=options.resume, overwrite=options.overwrite, parts=PARTS,
     ) as run:  # fmt: skip
         train, test = make_task_folders(config, run.path, options)
         _say(options, f"1/3  One trajectory of the cold start, as it happens ({model.name})")
@@ -112,6 +113,7 @@ def make_task_folders(
         target = folder / "tasks" / split
         folders.append(target)
         if (target / "tasks.jsonl").exists():
+            seen |= {ref.sha256 for task in read_tasks(target) for ref in task.images}
             continue
         made = TasksConfig(split=split, count=count, seed=config.seed)  # type: ignore[arg-type]
         with progress(options.display, count, f"{split} tasks") as bar, task_writer(target) as add:
@@ -217,8 +219,8 @@ def _gain(rows: list[Record], before: list[Record]) -> dict[str, Any]:
 LEAD = (
     "A 1.7M-parameter vision-language model that reads charts learns, by reinforcement on a "
     "CPU, when to answer at once and when to call Python. Outcome-only GRPO gains as much accuracy "
-    "as the group-constrained reward, by calling code on everything; what the group constraint adds is "
-    "adaptivity: code where it is needed, none where it is not."
+    "as the group-constrained reward, by calling code on everything; what the group constraint "
+    "adds is adaptivity: code where it is needed, none where it is not."
 )
 NOTES = (
     "The two-stage cold start, interleaved turns and the two group bounds are the paper's (AIR, "

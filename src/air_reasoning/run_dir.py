@@ -64,6 +64,7 @@ class RunDir:
         fingerprint: Mapping[str, Any],
         resume: Resume = "auto",
         overwrite: bool = False,
+        parts: tuple[str, ...] = (),
     ) -> Self:
         """Start a run, or continue the one that is there if it is the same.
 
@@ -76,6 +77,7 @@ class RunDir:
             resume: ``auto`` continues or starts, ``never`` refuses a used folder, ``must`` refuses
                 an unused one.
             overwrite: remove the earlier run first.
+            parts: further files and folders in ``path`` that belong to the run and go with it.
 
         Raises:
             ConfigError: another process is writing here; the folder holds something else, or a run
@@ -85,7 +87,7 @@ class RunDir:
         path = path.absolute()
         lock = _lock(path)
         try:
-            resumed = _admit(path, command, to_json(dict(fingerprint)), resume, overwrite)
+            resumed = _admit(path, command, to_json(dict(fingerprint)), resume, overwrite, parts)
             run = cls(path, lock, resumed=resumed)
             atomic_write(path / "config.resolved.yaml", render_config(resolved_config))
             atomic_write(path / "env.json", dump_pretty(environment()))
@@ -265,7 +267,12 @@ def _lock(path: Path) -> FileLock:
 
 
 def _admit(
-    path: Path, command: str, fingerprint: dict[str, Any], resume: Resume, overwrite: bool
+    path: Path,
+    command: str,
+    fingerprint: dict[str, Any],
+    resume: Resume,
+    overwrite: bool,
+    parts: tuple[str, ...],
 ) -> bool:
     """Whether this continues a run; refuses what would mix two."""
     if not (path / "status.json").exists():
@@ -277,7 +284,7 @@ def _admit(
             raise ConfigError(f"{path}: holds no run to resume; leave out --resume must")
         return False
     if overwrite:
-        _clear(path)
+        _clear(path, parts)
         return False
     if resume == "never":
         raise ConfigError(f"{path}: already holds a run; use --overwrite or another --run-dir")
@@ -292,9 +299,9 @@ def _admit(
     return True
 
 
-def _clear(path: Path) -> None:
+def _clear(path: Path, parts: tuple[str, ...]) -> None:
     """Remove what a run writes, and nothing else."""
-    for name in _ENTRIES:
+    for name in (*parts, *_ENTRIES):
         entry = path / name
         if entry.is_dir():
             shutil.rmtree(entry)

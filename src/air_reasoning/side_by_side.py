@@ -1,6 +1,6 @@
 """Several trainings at once, each an ``air rl`` process of its own, watched from here.
 
-The processes share our process group, so that Ctrl-C reaches them: each saves its state and ends,
+Ctrl-C reaches only this process, which passes it on, once: each training saves its state and ends,
 and the same call goes on later. A training that is done is not started again.
 """
 
@@ -21,7 +21,10 @@ from air_reasoning.config import Display
 from air_reasoning.display import progress
 from air_reasoning.errors import AirError
 from air_reasoning.files import atomic_write
-from air_reasoning.run_reader import read_metrics
+from air_reasoning.run_reader import read_metrics, read_status
+
+STOP_SECONDS = 60
+"""How long a training may take to save its state when it is stopped."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -35,8 +38,10 @@ class Training:
 
     @property
     def done(self) -> bool:
-        """Whether its final model is there."""
-        return (self.folder / "model" / "config.json").exists()
+        """Whether it ended well: its final model is there, and whole."""
+        if not (self.folder / "status.json").exists():
+            return False
+        return read_status(self.folder).get("state") == "done"
 
 
 def train_side_by_side(trainings: Sequence[Training], processes: int, display: Display) -> None:
@@ -81,8 +86,9 @@ def _start(training: Training) -> subprocess.Popen[bytes]:
     log = training.folder.with_suffix(".log").open("ab")
     with log:
         return subprocess.Popen(
-            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment
-        )
+            command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
+            process_group=0,
+        )  # fmt: skip
 
 
 def _check(training: Training, code: int) -> None:
@@ -120,7 +126,7 @@ def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(signal.SIGINT)
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + STOP_SECONDS
     for process in processes:
         try:
             process.wait(max(0.1, deadline - time.monotonic()))

@@ -13,6 +13,7 @@ from PIL import Image
 from air_reasoning.answers import answer_text, extract_answer
 from air_reasoning.config import Display
 from air_reasoning.engine import EngineConfig, open_local
+from air_reasoning.errors import SamplerError
 from air_reasoning.images import image_hash, open_image
 from air_reasoning.models.shipped import shipped_model
 from air_reasoning.rollout import Event, Prompt, RolloutConfig, rollout
@@ -70,13 +71,16 @@ def question_task(pictures: Sequence[Image.Image], question: str) -> Task:
 
 
 def solve_command(images: list[Path], question: str, model: Path | None, display: Display) -> int:
-    """``air solve``: stream the trajectory, then its answer on a line of its own."""
+    """``air solve``: stream the trajectory, then its answer on a line of its own.
+
+    Raises:
+        DataError: as ``solve``. SamplerError: the engine failed.
+    """
     if model is None and display in ("rich", "plain"):
         print("model: the shipped 1.7M-parameter cold start; --model FOLDER for another\n")
     trajectory = solve(images, question, model=model, on_event=event_printer(display))
     if trajectory.error:
-        print(f"sampler: {trajectory.error}")
-        return 1
+        raise SamplerError(trajectory.error)
     if display in ("rich", "plain"):
         answer = extract_answer(answer_text(trajectory)).text
         print(f"\nanswer: {answer or '(none)'}   stop: {trajectory.stop}")

@@ -25,6 +25,7 @@ from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.display import progress
 from air_reasoning.engine import Engine, EngineConfig, open_engine
 from air_reasoning.errors import AirError, ConfigError, DataError
+from air_reasoning.identity import model_identity, tasks_identity
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import LossConfig, merge_metrics, policy_loss
 from air_reasoning.models.attention import attention
@@ -104,6 +105,10 @@ class RLConfig(Config):
     """Steps between steps whose trajectories are written to the run folder."""
 
 
+UNMOVING = ("model", "tasks", "threads", "save_every", "write_every")
+"""Settings that change no result, or are known by content instead of by path."""
+
+
 @dataclass(kw_only=True, slots=True)
 class Step:
     """What one step rolled out: all scored groups, those that can teach, and what was left out."""
@@ -121,10 +126,12 @@ def run_rl(resolved: Resolved[RLConfig], options: RunOptions) -> None:
     if options.dry_run:
         print(f"would train {config.model.folder()} on {len(tasks)} tasks for {config.steps} steps")
         return
-    fingerprint = config_fingerprint(config, without=("threads", "save_every", "write_every"))
+    fingerprint = config_fingerprint(config, without=UNMOVING) | {
+        "model": model_identity(config.model.folder()), "tasks": tasks_identity(tasks),
+    }  # fmt: skip
     with RunDir.open(
         options.run_dir, command="rl", resolved_config=resolved, fingerprint=fingerprint,
-        resume=options.resume, overwrite=options.overwrite,
+        resume=options.resume, overwrite=options.overwrite, parts=("model",),
     ) as run:  # fmt: skip
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)

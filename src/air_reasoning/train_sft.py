@@ -17,6 +17,7 @@ from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.data.cold_start import ColdStartSample, read_samples, spread
 from air_reasoning.display import progress
 from air_reasoning.errors import AirError, DataError
+from air_reasoning.identity import content_identity, model_identity
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
 from air_reasoning.models.attention import attention
@@ -93,17 +94,27 @@ def run_sft(resolved: Resolved[SFTConfig], options: RunOptions) -> None:
         model, steps = config.model.folder(), config.steps
         print(f"would train {model} on {len(samples)} samples for {steps} steps")
         return
-    torch.set_num_threads(config.threads)
-    torch.manual_seed(config.seed)
-    loaded = load_model(config.model.folder())
-    fingerprint = config_fingerprint(config, without=("threads", "save_every"))
+    fingerprint = config_fingerprint(config, without=("model", "data", "threads", "save_every")) | {
+        "model": model_identity(config.model.folder()), "data": samples_identity(samples),
+    }  # fmt: skip
     with RunDir.open(
         options.run_dir, command="sft", resolved_config=resolved, fingerprint=fingerprint,
-        resume=options.resume, overwrite=options.overwrite,
+        resume=options.resume, overwrite=options.overwrite, parts=("model",),
     ) as run:  # fmt: skip
+        torch.set_num_threads(config.threads)
+        torch.manual_seed(config.seed)
+        loaded = load_model(config.model.folder())
         train_sft(loaded, samples, config, run, options)
         save_model(loaded, run.path / "model")
         run.set_status("done")
+
+
+def samples_identity(samples: list[tuple[Task, ColdStartSample]]) -> str:
+    """The tokens and weights that are trained on, in order; not when they were made."""
+    return content_identity(
+        [task.id, sample.weights, [segment.token_ids for segment in sample.trajectory.segments]]
+        for task, sample in samples
+    )
 
 
 def train_sft(

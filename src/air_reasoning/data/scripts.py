@@ -62,7 +62,11 @@ def cell(code: str) -> str:
 
 
 def with_fault(program: str, rng: random.Random) -> str:
-    """The program with one of the faults that small models make; it never runs to its end."""
+    """The program with one of the faults that small models make.
+
+    Nearly always it fails; where it still prints something (a name behind an untaken ``if``), the
+    sample is rejected as ``cell_outcome``.
+    """
     match rng.randrange(3):
         case 0:
             return program.removesuffix(")")

@@ -10,7 +10,6 @@ never scored 0.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -36,7 +35,8 @@ from air_reasoning.eval.measure import (
     strict,
 )
 from air_reasoning.eval.report import ReportData, write_report
-from air_reasoning.json_io import dump_line, to_json
+from air_reasoning.identity import model_identity, tasks_identity
+from air_reasoning.json_io import to_json
 from air_reasoning.metrics import (
     Record,
     by_kind,
@@ -231,26 +231,12 @@ def _measures(config: EvalConfig, name: str) -> list[Measure]:
 
 def _fingerprint(config: EvalConfig, model: Path, benchmark: Benchmark) -> dict[str, Any]:
     """Whatever can move a figure: settings, the tasks' content, the weights."""
-    tasks = hashlib.sha256()
-    for task in benchmark.tasks:
-        images = [ref.sha256 for ref in task.images]
-        tasks.update(dump_line([task.id, task.prompt, task.answer, task.choices, images]))
     unmoving = ("model", "max_connections", "max_unscored", "engine.sandbox.max_sessions")
     settings = config_fingerprint(config, without=unmoving)
     return settings | {
-        "tasks": tasks.hexdigest()[:16],
+        "tasks": tasks_identity(benchmark.tasks),
         "model": f"{config.model.name} {model_identity(model)}".strip(),
     }
-
-
-def model_identity(folder: Path) -> str:
-    """Name and content hash of a checkpoint: sizes, and the first MiB of each weight file."""
-    digest = hashlib.sha256()
-    for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
-        digest.update(f"{file.name} {file.stat().st_size}\n".encode())
-        with file.open("rb") as opened:
-            digest.update(opened.read(2**20))
-    return f"{folder.resolve().name} {digest.hexdigest()[:16]}"
 
 
 def _summary(measures: Sequence[Measure], results: Sequence[list[Record]]) -> dict[str, Any]:
