@@ -28,12 +28,15 @@ def remember_pictures(model: Any, megabytes: int = 1024) -> Iterator[None]:
     if any(parameter.requires_grad for parameter in visual.parameters()):
         yield
         return
+    before = vars(visual).get("forward")
     memory = _Memory(visual.forward, visual.config.spatial_merge_size**2, megabytes * 2**20)
     visual.forward = memory.forward
     try:
         yield
     finally:
         del visual.forward  # the class's own again
+        if before is not None:
+            visual.forward = before
 
 
 class _Memory:
