@@ -304,3 +304,7 @@ def _load(module: str) -> Any:
             f"{missing} is not installed; run `make setup`, or "
             "`pip install 'air-reasoning[train,data]'`"
         ) from None
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

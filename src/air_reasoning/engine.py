@@ -52,6 +52,17 @@ class EngineConfig(Config):
     """Where the model's code runs."""
 
 
+def load_for(config: EngineConfig, model_path: str | Path) -> LoadedModel:
+    """Load a checkpoint as ``config`` says. Raises DataError: no such model, or a broken one."""
+    return load_model(
+        model_path,
+        dtype=config.dtype,
+        device=config.device,
+        min_pixels=config.min_pixels,
+        max_pixels=config.max_pixels,
+    )
+
+
 @asynccontextmanager
 async def open_engine(
     loaded: LoadedModel,
@@ -65,6 +76,9 @@ async def open_engine(
     sampler = LocalSampler(loaded, config.sampler)
     sandboxes = ProcessPool(config.sandbox)
     try:
+        # A sandbox that cannot start is known before anything is sampled, and no step waits for it.
+        async with sandboxes.session() as session:
+            await session.run("0")
         yield Engine(sampler=sampler, sandboxes=sandboxes, renderer=renderer, save_image=save_image)
     finally:
         await sampler.close()
@@ -87,12 +101,6 @@ async def open_local(
         DataError: no such model, or a broken one.
     """
     config = config or EngineConfig()
-    loaded = load_model(
-        model_path,
-        dtype=config.dtype,
-        device=config.device,
-        min_pixels=config.min_pixels,
-        max_pixels=config.max_pixels,
-    )
+    loaded = load_for(config, model_path)
     async with open_engine(loaded, config, save_image=save_image) as engine:
         yield engine

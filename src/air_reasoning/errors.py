@@ -31,7 +31,7 @@ class SandboxError(AirError):
 
 
 class SamplerError(AirError):
-    """The engine that samples tokens failed; the trajectory is dropped and counted, never scored."""
+    """The engine that samples failed; the trajectory is dropped and counted, never scored."""
 
 
 class PrerequisiteError(AirError):

@@ -56,6 +56,7 @@ def anchor_loss(
     )
     if batch is None:
         return None
+    batch = batch.to(loaded.device)
     logprobs, _ = response_logprobs(
         loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=bf16, share_prefix=False
     )

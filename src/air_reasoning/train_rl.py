@@ -23,14 +23,14 @@ from air_reasoning.batch import LoadPixels, group_batch
 from air_reasoning.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.display import progress
-from air_reasoning.engine import Engine, EngineConfig, open_engine
+from air_reasoning.engine import Engine, EngineConfig, load_for, open_engine
 from air_reasoning.errors import AirError, ConfigError, DataError
 from air_reasoning.identity import model_identity, tasks_identity
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import LossConfig, merge_metrics, policy_loss
 from air_reasoning.models.attention import attention
 from air_reasoning.models.frozen_vision import remember_pictures
-from air_reasoning.models.load import LoadedModel, load_model
+from air_reasoning.models.load import LoadedModel
 from air_reasoning.models.pixels import PixelCache
 from air_reasoning.models.save import load_weights, save_model
 from air_reasoning.models.shipped import ModelConfig
@@ -135,7 +135,7 @@ def run_rl(resolved: Resolved[RLConfig], options: RunOptions) -> None:
     ) as run:  # fmt: skip
         torch.set_num_threads(config.threads)
         torch.manual_seed(config.seed)
-        loaded = load_model(config.model.folder())
+        loaded = load_for(config.engine, config.model.folder())
         with progress(options.display, config.steps, "rl") as bar:
             asyncio.run(train_rl(loaded, tasks, config, run, bar))
         save_model(loaded, run.path / "model")
@@ -211,7 +211,7 @@ async def roll_out(
         for group in groups:
             scored = [score_trajectory(group.task, t) for t in group.trajectories]
             outcomes = [s.outcome for s in scored]
-            group.rewards = score_group(outcomes, config.reward)
+            group.rewards = score_group(outcomes, config.reward, step / config.steps)
             group.advantages = group_advantages(group.rewards, outcomes, config.advantage)
             rolled.scored.append(scored)
         informative, constant = keep_informative(groups)
@@ -257,9 +257,11 @@ def update(
         mismatched += counts["batch/image_mismatch"]
         if batch is None:
             continue
+        batch = batch.to(loaded.device)
         logprobs_BT, entropy_BT = response_logprobs(
             loaded.model, batch, temperature=config.rollout.temperature,
             banned_ids=loaded.placeholder_ids, autocast=config.bf16,
+            entropy_grad=config.loss.entropy_coef > 0,
         )  # fmt: skip
         loss, figures = policy_loss(
             logprobs_BT, None, batch.logprobs_BT, batch.advantages_B, batch.loss_mask_BT,

@@ -149,8 +149,8 @@ class Trajectory:
     """One roll-out of one task.
 
     ``prompt_ids`` + the segments' ``token_ids`` is exactly the sequence that the model saw.
-    ``timing`` holds seconds by part (``sampler``, ``sandbox``, ``total``). ``error`` says what failed
-    where ``stop`` is our fault.
+    ``timing`` holds seconds by part (``sampler``, ``sandbox``, ``total``). ``error`` says what
+    failed where ``stop`` is our fault.
     """
 
     id: str

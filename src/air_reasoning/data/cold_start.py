@@ -199,7 +199,7 @@ def read_samples(folder: Path) -> list[tuple[Task, ColdStartSample]]:
     tasks: dict[str, Task] = {task.id: task for task in read_tasks(folder)}
     path = folder / SAMPLES_NAME
     if not path.exists():
-        raise DataError(f"{path} is missing: 'air data cold-start' or 'air base-model' makes it")
+        raise DataError(f"{path} is missing: 'air base-model' makes it")
     pairs: list[tuple[Task, ColdStartSample]] = []
     for where, line in read_jsonl(path):
         sample = from_json(ColdStartSample, line, where)

@@ -1,6 +1,6 @@
 """Evaluation: tasks -> roll-outs -> verdicts -> table and report; stops and goes on at any point.
 
-    air eval tasks/test -o model.path=runs/rl/checkpoints/best -o decoding=both
+    air eval tasks/test -o model.path=runs/rl/model -o decoding=both
     air eval mathvision:FOLDER -o code=both -o repeats=4
 
 A trajectory is final once its record is in the run folder under (name, decoding, code, task,

@@ -2,7 +2,7 @@
 
 One buffer per layer, ``[rows, kv heads, columns, head dim]``. Row r uses columns 0 .. length-1;
 what lies behind is masked. A step writes one column a row, wherever that row ends, and copies
-nothing. transformers sees an ordinary ``Cache``; masks come from here, because only we know the lengths.
+nothing. transformers sees an ordinary ``Cache``; masks come from here: only we know the lengths.
 """
 
 from collections.abc import Sequence

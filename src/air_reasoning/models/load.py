@@ -148,7 +148,9 @@ def _check_files(folder: Path) -> None:
 
 def _model(folder: Path, dtype: str) -> Any:
     from transformers import AutoModelForImageTextToText
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # its bars for every load and save would cut through ours
     try:
         auto_class: Any = AutoModelForImageTextToText
         model, report = auto_class.from_pretrained(

@@ -39,7 +39,9 @@ def load_weights(model: Any, folder: Path) -> None:
                 state |= {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
         missing, unexpected = model.load_state_dict(state, strict=False)
     except (SafetensorError, RuntimeError) as error:
-        raise DataError(f"{folder}: weights of another model, or damaged: {error}") from error
+        raise DataError(f"{folder}: weights of another shape, or damaged: {error}") from error
     tied = set(getattr(model, "_tied_weights_keys", None) or ())
     if unexpected or set(missing) - tied:
-        raise DataError(f"{folder}: weights do not fit: missing {missing}, unexpected {unexpected}")
+        odd = sorted({*unexpected, *set(missing) - tied})
+        names = ", ".join(odd[:3])
+        raise DataError(f"{folder}: weights of another model: {len(odd)} do not fit ({names}, ...)")

@@ -5,7 +5,7 @@ Token ids come from the engine and are never made again from text.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from PIL import Image
 
@@ -70,6 +70,10 @@ class Sampler(Protocol):
 
     def release(self, trajectory_id: str) -> None:
         """Forget its cache; called in ``finally``, harmless when repeated."""
+        ...
+
+    async def load_weights(self, weights: Any, version: int) -> None:
+        """Sample from new weights from now on; refused while trajectories are open."""
         ...
 
     async def close(self) -> None:

@@ -42,7 +42,7 @@ class LocalSamplerConfig(Config):
     """Tokens, padding included, in one pass over new prompts (at least one prompt)."""
     force_limit: int = Field(default=24, ge=1)
     """Tool results of up to so many tokens are forced into the running batch."""
-    wait_for_tools_ms: float = Field(default=250.0, ge=0)
+    wait_for_tools_ms: float = Field(default=2000.0, ge=0)
     """A step waits for trajectories with a tool until none has come back for so long (ms)."""
 
 
@@ -54,7 +54,7 @@ class LocalSampler:
     """
 
     def __init__(self, loaded: LoadedModel, config: LocalSamplerConfig | None = None) -> None:
-        """The model is used in place: a trainer that owns it calls ``load_weights`` after a step."""
+        """The model is used in place: its trainer calls ``load_weights`` after it changed."""
         self.loaded = loaded
         self.config = config or LocalSamplerConfig()
         self.max_context = self.config.max_context or loaded.max_context

@@ -21,6 +21,7 @@ class ScriptedSampler:
         self._token_text = TokenText(tokenizer)
         self._end: int = tokenizer.eos_token_id
         self._turns = turns
+        self.policy_version = 0
         self._played: dict[str, int] = {}
 
     async def sample(self, request: SampleRequest) -> Completion:
@@ -45,6 +46,7 @@ class ScriptedSampler:
             logprobs=[0.0] * len(cut),
             text=self._token_text.decode(cut),
             finish_reason="stop" if len(cut) == len(ids) else "length",
+            policy_version=self.policy_version,
         )
 
     def open(self, trajectory_id: str) -> None:
@@ -53,6 +55,10 @@ class ScriptedSampler:
     def release(self, trajectory_id: str) -> None:
         """The next time, this trajectory starts from its first turn."""
         self._played.pop(trajectory_id, None)
+
+    async def load_weights(self, weights: Any, version: int) -> None:
+        """The script stays; only the version counts up."""
+        self.policy_version = version
 
     async def close(self) -> None:
         """Nothing to free."""

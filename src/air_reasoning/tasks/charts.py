@@ -297,7 +297,7 @@ _CHARTS: dict[str, Callable[[Canvas, Content, random.Random], list[Entry]]] = {
 
 
 def draw_digits(content: Content, rng: random.Random, split: Split) -> Picture:
-    """Handwritten numbers in one or two columns: real pen strokes of the split's writers."""
+    """Handwritten numbers in one or two columns: real pen strokes of the split's own digits."""
     pens, count = handwriting(split), len(content.values)
     across = 1 if count <= 2 or rng.random() < 0.6 else 2
     down = -(-count // across)

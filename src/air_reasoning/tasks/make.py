@@ -1,6 +1,6 @@
 """``air tasks make``: a folder of tasks, drawn, asked and answered by program, each one different.
 
-The split decides the tables: a test task never shows a table (or a writer's digit) of training.
+The split decides the tables: a test task never shows a table (or a handwritten digit) of training.
 """
 
 import random
