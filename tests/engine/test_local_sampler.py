@@ -84,9 +84,7 @@ def test_greedy_equals_transformers_generate(loaded, picture):
 def test_logprobs_are_those_of_the_distribution_sampled_from(loaded, picture):
     images = [picture()]
     ids = prompt(loaded, "the value?", images)
-    (answer,) = together(
-        loaded, [request("a", ids, images, temperature=0.7, banned_ids=(70, 71))]
-    )
+    (answer,) = together(loaded, [request("a", ids, images, temperature=0.7, banned_ids=(70, 71))])
     expected = expected_logprobs(loaded, ids, answer.token_ids, images, 0.7, (70, 71))
     assert torch.tensor(answer.logprobs) == pytest.approx(expected, abs=1e-4)
 
@@ -182,7 +180,9 @@ def test_only_the_suffix_is_run_in_the_second_turn(qwen3, picture, monkeypatch):
     runs = []
     forward = qwen3.model.model.forward
     monkeypatch.setattr(
-        qwen3.model.model, "forward", lambda **kw: runs.append(kw["input_ids"].shape) or forward(**kw)
+        qwen3.model.model,
+        "forward",
+        lambda **kw: runs.append(kw["input_ids"].shape) or forward(**kw),
     )
     two_turns(qwen3, ids, images, [70] * 40, [], 24, prompt(qwen3, "a", images))
     # Both prompts in one pass; then the 40 tokens and the last sampled one, nothing before them.
@@ -223,8 +223,7 @@ def test_a_banned_text_cannot_be_spelled_by_pieces(qwen25):
     requests = [request(str(n), prompt(qwen25, "x"), seed=n, **ban) for n in range(8)]
     assert any("<c>" in answer.text for answer in together(qwen25, requests))
     requests = [
-        request(str(n), prompt(qwen25, "x"), seed=n, banned_texts=("<c>",), **ban)
-        for n in range(8)
+        request(str(n), prompt(qwen25, "x"), seed=n, banned_texts=("<c>",), **ban) for n in range(8)
     ]
     assert not any("<c>" in answer.text for answer in together(qwen25, requests))
 
@@ -237,8 +236,12 @@ def test_a_stop_text_of_several_tokens_ends_the_turn(qwen25):
         qwen25,
         [
             request(
-                "a", prompt(qwen25, "x"), banned_ids=tuple(others), stop_texts=("<c>",),
-                temperature=50.0, max_tokens=300,
+                "a",
+                prompt(qwen25, "x"),
+                banned_ids=tuple(others),
+                stop_texts=("<c>",),
+                temperature=50.0,
+                max_tokens=300,
             )  # fmt: skip
         ],
     )
@@ -310,7 +313,14 @@ def test_new_weights_count_from_the_next_trajectory_on(qwen3, tmp_path):
 
 def test_failures_are_ours_and_reach_everybody(qwen3, monkeypatch):
     with pytest.raises(SamplerError, match="0 placeholders, but its 1 pictures take 4"):
-        together(qwen3, [request("a", prompt(qwen3, "x"), [__import__("PIL.Image").Image.new("RGB", (32, 32))])])
+        together(
+            qwen3,
+            [
+                request(
+                    "a", prompt(qwen3, "x"), [__import__("PIL.Image").Image.new("RGB", (32, 32))]
+                )
+            ],
+        )
 
     def broken(**_):
         raise RuntimeError("out of memory")
@@ -335,9 +345,7 @@ def test_failures_are_ours_and_reach_everybody(qwen3, monkeypatch):
 def test_a_cancelled_request_leaves_no_row(qwen3):
     async def run():
         sampler = LocalSampler(qwen3)
-        task = asyncio.create_task(
-            sampler.sample(request("a", prompt(qwen3, "x"), max_tokens=400))
-        )
+        task = asyncio.create_task(sampler.sample(request("a", prompt(qwen3, "x"), max_tokens=400)))
         await asyncio.sleep(0.05)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
