@@ -94,7 +94,9 @@ def aims_table(runs: Runs) -> str:
             lines.append(f"| {text} | {sign} {wanted} | undefined | |")
             continue
         good = reached >= wanted if at_least else reached <= wanted
-        lines.append(f"| {text} | {sign} {wanted} | {reached:.1f} | {'yes' if good else '**no**'} |")
+        lines.append(
+            f"| {text} | {sign} {wanted} | {reached:.1f} | {'yes' if good else '**no**'} |"
+        )
     return "\n".join(lines)
 
 

@@ -242,7 +242,7 @@ def test_a_stop_text_of_several_tokens_ends_the_turn(qwen25):
                 stop_texts=("<c>",),
                 temperature=50.0,
                 max_tokens=300,
-            )  # fmt: skip
+            )
         ],
     )
     assert answer.finish_reason == "stop"

@@ -140,7 +140,7 @@ def broken(qwen3, tmp_path):
 def test_no_model_folder(tmp_path):
     with pytest.raises(DataError, match="no such model folder"):
         load_model(tmp_path / "absent")
-    with pytest.raises(DataError, match="config.json: missing"):
+    with pytest.raises(DataError, match=r"config\.json: missing"):
         load_model(tmp_path)
 
 

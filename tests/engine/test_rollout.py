@@ -272,13 +272,12 @@ def test_a_model_folder_opens_by_its_path(qwen3):
             t = await rollout(
                 question(), engine, RolloutConfig(max_new_tokens=500), trajectory_id="t"
             )
-            with pytest.raises(SamplerError, match="closed"):
-                waiting = asyncio.ensure_future(
-                    rollout(question(), engine, RolloutConfig(), trajectory_id="u")
-                )
-                await asyncio.sleep(0)
-                await engine.sampler.close()
-                raise SamplerError((await waiting).error)
+            waiting = asyncio.ensure_future(
+                rollout(question(), engine, RolloutConfig(), trajectory_id="u")
+            )
+            await asyncio.sleep(0)
+            await engine.sampler.close()
+            assert "closed" in (await waiting).error
             return t
 
     t = asyncio.run(run())
