@@ -74,7 +74,7 @@ def test_the_faults():
 
 def test_a_task_from_elsewhere_is_refused_by_name():
     task = replace(made_task(), meta={"program": "print(1)"})
-    with pytest.raises(DataError, match=r"task t has no meta.reasoning: .* air tasks make"):
+    with pytest.raises(DataError, match=r"task t has no meta\.reasoning: .*'air tasks make'"):
         write_script(task, "direct", random.Random(0))
 
 

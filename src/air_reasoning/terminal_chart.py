@@ -24,6 +24,6 @@ def chart(series: Mapping[str, Sequence[float | None]], *, width: int = 60, heig
     steps = max((len(v) for v in series.values()), default=0)
     lines.append("      └" + "─" * width)
     legend = "   ".join(f"{mark} {name}" for mark, name in zip(MARKS, series, strict=False))
-    lines.append(f"       step 1{f'{steps}':>{width - 6}}")
+    lines.append(f"       step 1{f'{steps}':>{max(1, width - 6)}}")
     lines.append(f"       {legend}")
     return "\n".join(lines)

@@ -140,9 +140,11 @@ def _real_close(text: str, start: int, closing: str) -> int:
     """Index of the first ``closing`` at or after ``start`` that is not inside a string, or -1.
 
     A triple-quoted string that never ends hides every closing tag after it: no cell is better than
-    the wrong one.
+    the wrong one. A string of one line that the text ends in hides it inside a fence, where a tag
+    is still to come; without a fence the quote was forgotten, and the tag is real.
     """
-    pattern = re.compile(f"{re.escape(closing)}|{_STRING_OR_COMMENT}", re.DOTALL)
+    strings = _STRING_OR_COMMENT + (_OPEN_LINE if _FENCE_OPEN.match(text[start:]) else "")
+    pattern = re.compile(f"{re.escape(closing)}|{strings}", re.DOTALL)
     for match in pattern.finditer(text, start):
         token = match.group()
         if token == closing:
@@ -163,6 +165,7 @@ _STRING_OR_COMMENT = "|".join(
         r"\#[^\n]*",
     )
 ).replace("$", r"\Z")
+_OPEN_LINE = "|" + "|".join(q + _ESCAPED.format(quote=q, extra=r"\n") + r"\Z" for q in "'\"")
 _FENCE_OPEN = re.compile(r"\A[ \t]*\n?[ \t]*```[ \t]*(?:python|py|python3)?[ \t]*\n", re.IGNORECASE)
 _FENCE_CLOSE = re.compile(r"\n?[ \t]*```\s*\Z")
 

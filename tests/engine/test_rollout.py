@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from air_reasoning.engine import Engine, EngineConfig, open_engine, open_local
-from air_reasoning.errors import DataError, SamplerError
+from air_reasoning.errors import DataError
 from air_reasoning.images import save_blob
 from air_reasoning.renderer import Renderer
 from air_reasoning.rollout import (

@@ -144,6 +144,9 @@ def _rejection(task: Task, trajectory: Trajectory, script: Script) -> str:
     wanted = {"direct": (0, 0), "code": (1, 0), "repair": (2, 1), "give_up": (1, 1)}[script.mode]
     if (scored.outcome.calls, scored.outcome.failed_calls) != wanted:
         return "cell_outcome"
+    computed = trajectory.executions[-1].stdout.strip() if wanted[0] > wanted[1] else None
+    if computed is not None and computed != task.answer.value:
+        return "wrong_answer"
     return "" if scored.outcome.format_ok else "format"
 
 
