@@ -7,20 +7,24 @@ What *we* do wrong (sandbox or sampler lost) is marked as such and never scored.
 """
 
 import asyncio
-import hashlib
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, replace
 from time import perf_counter
-from typing import Any, Literal
+from typing import Any
 
 from PIL import Image
-from pydantic import Field
 
-from air_reasoning.config import Config
 from air_reasoning.engine import Engine
 from air_reasoning.errors import SamplerError
-from air_reasoning.images import load_ref
+from air_reasoning.rollout_setup import (
+    Event,
+    Prompt,
+    RolloutConfig,
+    derived_seed,
+    prepare,
+    sampling_params,
+)
 from air_reasoning.samplers.base import Completion, SampleRequest, SamplingParams
 from air_reasoning.sandbox.base import Session, is_void
 from air_reasoning.turn_format import VOID_CELL, Piece, parse_turn, render_execution
@@ -33,53 +37,6 @@ from air_reasoning.types import (
     Trajectory,
     TrajectoryGroup,
 )
-
-
-class RolloutConfig(Config):
-    """How far a trajectory may go, and how it is sampled."""
-
-    max_turns: int = Field(default=4, ge=1)
-    """Model turns; a cell in the last one is not executed, nobody could read its result."""
-    max_new_tokens: int = Field(default=256, ge=1)
-    """Tokens that the model may write over all turns; tool results do not count."""
-    temperature: float = Field(default=1.0, ge=0)
-    """Sampling temperature; 0 is greedy."""
-    top_p: float = Field(default=1.0, gt=0, le=1)
-    """Probability mass that sampling keeps."""
-    output_chars: int = Field(default=2000, ge=16)
-    """Characters of a tool result that the model sees; the middle is cut out."""
-    cell_timeout_s: float | None = Field(default=None, gt=0)
-    """Seconds of wall time for one cell; None: the sandbox's own limit."""
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Event:
-    """What just happened: some text (``delta``), a whole ``segment``, or the end (``stop``)."""
-
-    kind: Literal["delta", "segment", "stop"]
-    trajectory_id: str
-    text: str = ""
-    segment: Segment | None = None
-    stop: StopReason | None = None
-
-
-@dataclass(kw_only=True, slots=True)
-class Prompt:
-    """A task made ready once for all its roll-outs; ``shown`` in order of the placeholders."""
-
-    ids: list[int]
-    images: list[Image.Image]
-    shown: list[Image.Image]
-
-
-def prepare(task: Task, engine: Engine) -> Prompt:
-    """Load the pictures and render the prompt. Raises DataError for a broken task."""
-    images = [load_ref(ref) for ref in task.images]
-    return Prompt(
-        ids=engine.renderer.prompt_ids(task, images),
-        images=images,
-        shown=engine.renderer.prompt_images(task, images),
-    )
 
 
 @dataclass(kw_only=True, slots=True)
@@ -153,7 +110,7 @@ async def rollout(
                 prompt=prompt,
                 ids=list(prompt.ids),
                 shown=list(prompt.shown),
-                params=_sampling_params(engine, config, seed, code_banned),
+                params=sampling_params(engine, config, seed, code_banned),
                 on_event=on_event,
                 stack=stack,
             )
@@ -286,26 +243,6 @@ def _append_output(
     )
 
 
-def _sampling_params(
-    engine: Engine, config: RolloutConfig, seed: int, code_banned: bool
-) -> SamplingParams:
-    """Stop where a turn ends or a cell closes; under a ban no cell can open, so none closes."""
-    renderer = engine.renderer
-    opening, closing = renderer.form.code
-    opens, closes = renderer.single_id(opening), renderer.single_id(closing)
-    params = SamplingParams(
-        temperature=config.temperature,
-        top_p=config.top_p,
-        seed=seed,
-        stop_ids=renderer.loaded.eos_ids,
-    )
-    if code_banned:
-        banned = () if opens is None else (opens,)
-        return replace(params, banned_ids=banned, banned_texts=(opening,))
-    stop_ids = params.stop_ids if closes is None else (*params.stop_ids, closes)
-    return replace(params, stop_ids=stop_ids, stop_texts=(closing,))
-
-
 def _deltas(run: _Run) -> Callable[[int], None]:
     """Turns sampled ids into ``delta`` events, whole characters only."""
     held: list[int] = []
@@ -379,12 +316,6 @@ async def rollout_groups(
             for place, task in enumerate(tasks)
         ]
     )
-
-
-def derived_seed(*parts: object) -> int:
-    """63 bits that depend on every part and on nothing else."""
-    text = "\0".join(map(str, parts)).encode()
-    return int.from_bytes(hashlib.blake2b(text, digest_size=8).digest()) >> 1
 
 
 async def _all(coroutines: Sequence[Coroutine[Any, Any, Any]]) -> list[Any]:
