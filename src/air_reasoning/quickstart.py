@@ -255,6 +255,7 @@ def finish(summary: dict[str, Any], run: RunDir, options: RunOptions) -> None:
     from air_reasoning.terminal_chart import chart
 
     console = Console()
+    console = console if console.width >= 100 else Console(width=100)
     console.print(tables.terminal_table(summary["checkpoints"], title="Held-out tasks"))
     for name in TRAININGS:
         lines = read_metrics(run.path / name)
