@@ -217,10 +217,10 @@ def _gain(rows: list[Record], before: list[Record]) -> dict[str, Any]:
 
 
 LEAD = (
-    "A 1.7M-parameter vision-language model that reads charts learns, by reinforcement on a "
-    "CPU, when to answer at once and when to call Python. Outcome-only GRPO gains as much accuracy "
-    "as the group-constrained reward, by calling code on everything; what the group constraint "
-    "adds is adaptivity: code where it is needed, none where it is not."
+    "A 1.7M-parameter vision-language model that reads charts learns, by reinforcement on a CPU, "
+    "when to answer at once and when to call Python. Outcome-only GRPO gains accuracy by calling "
+    "code on everything; what the group constraint is there to add is adaptivity, not accuracy: "
+    "code where it is needed, none where it is not. The table says how far this run got."
 )
 NOTES = (
     "The two-stage cold start, interleaved turns and the two group bounds are the paper's (AIR, "
