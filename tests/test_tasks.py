@@ -16,7 +16,7 @@ from air_reasoning.task_files import read_tasks
 from air_reasoning.tasks import tables
 from air_reasoning.tasks.canvas import Mark
 from air_reasoning.tasks.charts import FAMILIES, Content, Entry, Picture, draw
-from air_reasoning.tasks.content import reasoning, sample_item, transcript
+from air_reasoning.tasks.content import judged, reasoning, sample_item, transcript
 from air_reasoning.tasks.make import TasksConfig, make_tasks, run_make
 from air_reasoning.tasks.questions import BY_NAME, KINDS, Question, ask, distinct_enough
 from air_reasoning.tasks.tables import columns, handwriting, short, split_of
@@ -149,6 +149,16 @@ def test_the_thought_restates_what_is_asked_for():
         program="print(round(24+6.5,2))",
     )  # fmt: skip
     assert reasoning(literal_picture(), everything) == transcript(literal_picture())
+    assert judged(literal_picture(), everything) == transcript(literal_picture())
+
+
+@pytest.mark.parametrize(("asked", "end"), [(("oslo", "A"), ":<"), (("A", "oslo"), ":>")])
+def test_a_comparison_says_which_of_the_restated_values_is_larger(asked, end):
+    question = Question(
+        kind=BY_NAME["smaller"], text="", asked=asked, answer="oslo", program="print('oslo')"
+    )
+    thought = judged(literal_picture(), question)
+    assert thought == reasoning(literal_picture(), question) + end
 
 
 @pytest.mark.parametrize(
@@ -186,7 +196,7 @@ def test_comparing_needs_different_values():
     easy = TasksConfig(count=30, seed=8, easy=1, medium=0, hard=0, matplotlib=0.0)
     for task, _ in make_tasks(easy):
         if task.meta["kind"] in ("larger", "smaller"):
-            left, right = task.meta["reasoning"].split(";")[1].split(",")
+            left, right = task.meta["reasoning"].split(";")[1].split(":")[0].split(",")
             assert float(left.split("=")[1]) != float(right.split("=")[1])
 
 

@@ -26,10 +26,11 @@ from air_reasoning.data.cold_start import (
 from air_reasoning.engine import EngineConfig, open_local
 from air_reasoning.eval.measure import Measure, evaluate
 from air_reasoning.eval.reading import reading_accuracy, reading_pictures
+from air_reasoning.head_practice import practice_loss
 from air_reasoning.json_io import dump_pretty, read_json
 from air_reasoning.metrics import by_kind, summarize, summary_json
 from air_reasoning.model_card import write_card
-from air_reasoning.models.load import load_model
+from air_reasoning.models.load import LoadedModel, load_model
 from air_reasoning.models.save import save_model
 from air_reasoning.models.shipped import WEIGHTS, ModelConfig
 from air_reasoning.models.tiny import save_tiny
@@ -39,7 +40,7 @@ from air_reasoning.rollout import RolloutConfig
 from air_reasoning.run_dir import RunDir, config_fingerprint
 from air_reasoning.task_files import read_tasks, write_tasks
 from air_reasoning.tasks.make import TasksConfig, make_tasks
-from air_reasoning.train_sft import SFTConfig, train_sft
+from air_reasoning.train_sft import Beside, SFTConfig, train_sft
 
 PARTS = ("reading", "base", "cold_start_data", "sft", "cold_start", "test_tasks")
 
@@ -49,6 +50,8 @@ class BaseModelConfig(Config):
 
     seed: int = 0
     """Fixes pictures, order and initial weights."""
+    shipped_base: bool = False
+    """Take the base that the package ships, and make only the cold start again (half an hour)."""
     reading_steps: int = Field(default=5500, ge=1)
     """Updates of the reading stage."""
     reading_batch: int = Field(default=32, ge=1)
@@ -65,6 +68,8 @@ class BaseModelConfig(Config):
     """Updates of the fine-tuning."""
     sft_batch: int = Field(default=32, ge=1)
     """Trajectories an update."""
+    practice_rows: int = Field(default=16, ge=0)
+    """Rows of comparisons and sums in text beside them, an update; 0 leaves practice out."""
     sft_optimizer: OptimizerConfig = OptimizerConfig(
         kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=50, decay_share=0.5,
         final_share=0.03, freeze=("model.visual",),
@@ -105,6 +110,8 @@ def run_base_model(resolved: Resolved[BaseModelConfig], options: RunOptions) -> 
 def learn_to_read(config: BaseModelConfig, folder: Path) -> Path:
     """Stage 1: the folder of the base checkpoint."""
     base = folder / "base"
+    if config.shipped_base and not (base / "config.json").exists():
+        _whole(base, lambda aside: shutil.copytree(WEIGHTS / "base", aside))
     if not (base / "config.json").exists():
         train_reader(
             ReadingRun(
@@ -174,10 +181,20 @@ def fine_tune(
         folder / "sft", command="sft", resolved_config=resolved,
         fingerprint=config_fingerprint(sft, without=("threads",)), resume="auto",
     ) as run:  # fmt: skip
-        train_sft(loaded, read_samples(data), sft, run, options)
+        train_sft(loaded, read_samples(data), sft, run, options, _practice(loaded, config))
         run.set_status("done")
     _whole(cold_start, lambda aside: save_model(loaded, aside, dtype=torch.float16))
     return cold_start
+
+
+def _practice(loaded: LoadedModel, config: BaseModelConfig) -> Beside | None:
+    if config.practice_rows == 0:
+        return None
+
+    def loss(step: int) -> torch.Tensor:
+        return practice_loss(loaded, step, rows=config.practice_rows, seed=config.seed, bf16=True)
+
+    return loss
 
 
 async def measure(base: Path, cold_start: Path, options: RunOptions) -> dict[str, Any]:

@@ -5,7 +5,9 @@
 Interrupted at any time, the same command goes on from the last checkpoint.
 """
 
+import math
 import random
+from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -62,6 +64,10 @@ class SFTConfig(Config):
     """Rule and schedule."""
     save_every: int = Field(default=250, ge=1)
     """Steps between checkpoints."""
+
+
+Beside = Callable[[int], torch.Tensor]
+"""Step -> a further loss, a scalar with gradient."""
 
 
 def sft_sample(task: Task, sample: ColdStartSample) -> TrainingSample:
@@ -123,8 +129,13 @@ def train_sft(
     config: SFTConfig,
     run: RunDir,
     options: RunOptions,
+    beside: Beside | None = None,
 ) -> None:
-    """The loop. Raises AirError if the loss is not a number; the last checkpoint is kept."""
+    """The loop. ``beside`` adds a loss of its own to each step's.
+
+    Raises:
+        AirError: the loss is not a number; the last checkpoint is kept.
+    """
     optimizer = build_optimizer(loaded.model, config.optimizer)
     start = 0
     if (newest := latest_checkpoint(run.checkpoints)) is not None:
@@ -142,11 +153,16 @@ def train_sft(
             with attention(loaded.model, config.attention):
                 loss = sft_step(loaded, chosen, config, load_pixels)
                 loss.backward()
-            if not torch.isfinite(loss):
-                raise AirError(f"sft step {step}: the loss is {float(loss)}; lower optimizer.lr")
+                losses = {"loss/sft": float(loss.detach())}
+                if beside is not None:
+                    added = beside(step)
+                    added.backward()
+                    losses["loss/beside"] = float(added.detach())
+            if not all(map(math.isfinite, losses.values())):
+                raise AirError(f"sft step {step}: the losses are {losses}; lower optimizer.lr")
             moved = optimizer.step(lr_scale(step, config.steps, config.optimizer))
-            run.write_metrics(step + 1, {"loss/sft": float(loss.detach()), **moved})
-            bar.advance(headline={"loss": float(loss.detach())})
+            run.write_metrics(step + 1, losses | moved)
+            bar.advance(headline=losses)
             if (step + 1) % config.save_every == 0 or step + 1 == config.steps:
                 run.sync()
                 save_checkpoint(run.checkpoints, step + 1, loaded.model.save_pretrained, optimizer)

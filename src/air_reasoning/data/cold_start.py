@@ -43,11 +43,11 @@ class ColdStartConfig(Config):
 
     seed: int = 0
     """The same seed gives the same samples."""
-    code: float = Field(default=0.25, ge=0, le=1)
+    code: float = Field(default=0.22, ge=0, le=1)
     """Share of samples that compute their answer, as a mean over the kinds of questions."""
-    repair: float = Field(default=0.04, ge=0, le=1)
+    repair: float = Field(default=0.03, ge=0, le=1)
     """Share whose first cell fails and whose second works."""
-    give_up: float = Field(default=0.04, ge=0, le=1)
+    give_up: float = Field(default=0.08, ge=0, le=1)
     """Share that answers after a failed cell."""
     kind_spread: float = Field(default=0.5, ge=0, le=1)
     """How far the shares differ between kinds of questions of one difficulty: 0.5 is from half to

@@ -17,7 +17,7 @@ from air_reasoning.errors import ConfigError
 from air_reasoning.images import image_hash
 from air_reasoning.task_files import task_writer
 from air_reasoning.tasks.charts import FAMILIES, Family, RendererName
-from air_reasoning.tasks.content import reasoning, sample_item
+from air_reasoning.tasks.content import judged, sample_item
 from air_reasoning.tasks.questions import KINDS, Difficulty, Kind
 from air_reasoning.tasks.tables import Split
 from air_reasoning.types import Answer, ImageRef, Part, Task
@@ -57,7 +57,8 @@ def make_tasks(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
     """Tasks with their pictures, without repeats of (picture, question); deterministic by seed.
 
     ``meta`` holds split, difficulty, kind, family, renderer, needs_code, table, program (prints the
-    answer) and reasoning (the transcription with location tokens, for the cold start).
+    answer) and reasoning (the transcription with location tokens and, for comparisons, the sign of
+    the comparison; for the cold start).
     """
     rng = random.Random(f"{config.split} {config.seed}")
     seen: set[tuple[str, str]] = set()
@@ -72,7 +73,7 @@ def make_tasks(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
             "split": config.split, "difficulty": draw.kind.difficulty, "kind": draw.kind.name,
             "family": draw.family, "renderer": picture.renderer, "table": picture.source,
             "needs_code": draw.kind.difficulty == "hard", "program": question.program,
-            "reasoning": reasoning(picture, question),
+            "reasoning": judged(picture, question),
         }  # fmt: skip
         ref = ImageRef(
             sha256=digest, width=picture.image.width, height=picture.image.height, path=""
