@@ -157,9 +157,10 @@ def sample(prompt: int, response: int) -> TrainingSample:
 
 
 def test_micro_batches_fit_the_padded_budget_and_lose_nothing():
-    rows = [sample(4, 6), sample(4, 2), sample(4, 16), sample(4, 1), sample(50, 50)]
+    rows = [sample(4, length) for length in (6, 5, 16, 6, 1, 5, 6)] + [sample(50, 50)]
     batches = micro_batches(rows, 40)
-    # 2 x (4 + 6) fits; a third row of 4 + 16 would make 3 x 20.
-    assert [[len(s.token_ids) for s in b] for b in batches] == [[6, 2], [16, 1], [50]]
-    assert [s for b in batches for s in b] == rows
+    # 4 x (4 + 6) fits. One long response does not pad the short ones.
+    lengths = [[len(s.token_ids) for s in batch] for batch in batches]
+    assert lengths == [[50], [16], [6, 5, 6, 5], [6], [1]]
+    assert [id(s) for b in batches[2:4] for s in b] == [id(rows[i]) for i in (0, 1, 3, 5, 6)]
     assert micro_batches([], 40) == []

@@ -8,6 +8,7 @@
 Everything left out has a counter; nothing is left out silently.
 """
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,6 +28,8 @@ from air_reasoning.types import (
 Counts = dict[str, float]
 NEGLIGIBLE = 1e-6
 """An advantage this small teaches nothing."""
+SPREAD = 1.5
+"""How much longer than another a response of the same micro-batch may be."""
 
 
 class SamplesConfig(Config):
@@ -112,11 +115,22 @@ def trainable_tokens(samples: Sequence[TrainingSample]) -> int:
 
 
 def micro_batches(samples: Sequence[TrainingSample], max_tokens: int) -> list[list[TrainingSample]]:
-    """Cut into runs whose padded size, rows x (longest prompt + longest response), fits.
+    """Cut into batches whose padded size, rows x (longest prompt + longest response), fits.
 
-    The order is kept, so that rows of one group mostly share a batch and with it their prompt. A
-    single row that is too long makes a batch of its own: nothing is truncated.
+    Responses of a batch differ at most by the factor ``SPREAD`` in length: one that rambles would
+    pad all others to its length. Within a class of lengths the order is kept, so that rows of one
+    group mostly share a batch and with it their prompt. A single row that is too long makes a batch
+    of its own: nothing is truncated.
     """
+    longest = max((len(s.token_ids) for s in samples), default=0)
+    classes: dict[int, list[TrainingSample]] = {}
+    for sample in samples:
+        shorter = int(math.log(longest / max(1, len(sample.token_ids)), SPREAD))
+        classes.setdefault(shorter, []).append(sample)
+    return [part for key in sorted(classes) for part in _fitting(classes[key], max_tokens)]
+
+
+def _fitting(samples: Sequence[TrainingSample], max_tokens: int) -> list[list[TrainingSample]]:
     batches: list[list[TrainingSample]] = []
     prompt = response = 0
     for sample in samples:
