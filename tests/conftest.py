@@ -22,6 +22,22 @@ def picture() -> Image.Image:
 
 
 @pytest.fixture(scope="session")
+def benchmark_folder() -> Callable[[str], Path]:
+    """Folder of a benchmark's real files; the test is skipped, saying so, where it is absent."""
+    beside = Path(__file__).parents[2] / "shared" / "benchmarks"
+    root = Path(os.environ.get("AIR_BENCHMARKS") or beside)
+
+    def find(name: str) -> Path:
+        if not (root / name).is_dir():
+            pytest.skip(
+                f"{root / name} is not there; AIR_BENCHMARKS names the folder of benchmarks"
+            )
+        return root / name
+
+    return find
+
+
+@pytest.fixture(scope="session")
 def tokenizer():
     """The tokenizer of the shipped models."""
     from air_reasoning.pretrain import task_tokenizer

@@ -18,7 +18,10 @@ from air_reasoning.math_verify_child import verify
 from air_reasoning.types import Answer, AnswerType, Trajectory
 
 Route = Literal["answer_tag", "boxed", "phrase", "fallback", "none"]
-Method = Literal["none", "string", "choice", "number", "list", "text", "math_verify"]
+Method = (
+    Literal["none", "string", "choice", "number", "list", "text", "math_verify"]
+    | Literal["nearest", "relaxed", "judge"]  # only by benchmarks' own rules
+)
 
 _ANSWER_TAG = re.compile(r"<answer>((?:(?!</?answer>).)*)</answer>", re.S)
 _BRACE = re.compile(r"\\f?boxed\s*\{|[{}]|\\[{}]")

@@ -30,13 +30,19 @@ from air_reasoning.config import (
     render_config,
 )
 from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
+from air_reasoning.eval.commands import DefaultRun, score
 
 Cli = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 tasks_app = typer.Typer(no_args_is_help=True, help="Make and list tasks.")
 config_app = typer.Typer(no_args_is_help=True, help="Settings of a command.")
+eval_app = typer.Typer(
+    cls=DefaultRun, help="Measure a model (air eval BENCHMARK ...), score responses, compare runs."
+)
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(config_app, name="config")
+app.add_typer(eval_app, name="eval")
+eval_app.command()(score)
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -156,7 +162,7 @@ _add_flow(app, "rl", "rl", "Train with group-constrained reinforcement learning.
 _add_flow(tasks_app, "make", "tasks-make", "Make tasks with pictures drawn from real tables.")
 
 
-@app.command("eval")
+@eval_app.command("run")
 def evaluate(
     benchmark: Annotated[
         str | None, typer.Argument(help="Task folder, task file, or NAME:FOLDER of a benchmark.")

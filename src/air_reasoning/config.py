@@ -26,6 +26,7 @@ from air_reasoning.errors import ConfigError
 Resume = Literal["auto", "never", "must"]
 Display = Literal["rich", "plain", "json", "none"]
 ENV_PREFIX = "AIR_"
+BENCHMARKS_VARIABLE = "AIR_BENCHMARKS"  # a place, no setting: where files of benchmarks are
 _OPEN = "must be set"
 
 
@@ -303,7 +304,7 @@ def _yaml_lines(node: yaml.Node | None, name: str, prefix: str = "") -> Iterator
 def _environment(cls: type[BaseModel], env: Mapping[str, str]) -> Iterator[tuple[str, str, str]]:
     """(dotted key, variable, text) of every ``AIR_`` variable."""
     known = {ENV_PREFIX + key.upper().replace(".", "__"): key for key in config_keys(cls)}
-    for name in sorted(name for name in env if name.startswith(ENV_PREFIX)):
+    for name in sorted(n for n in env.keys() - {BENCHMARKS_VARIABLE} if n.startswith(ENV_PREFIX)):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"; did you mean {near[0]}?" if near else "; unset it"

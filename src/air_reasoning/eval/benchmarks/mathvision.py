@@ -11,13 +11,20 @@ import re
 from pathlib import Path
 from typing import Any
 
-import orjson
-
-from air_reasoning.answers import Verdict, check_answer
+from air_reasoning.answers import Verdict
 from air_reasoning.arithmetic import evaluate
 from air_reasoning.errors import DataError
-from air_reasoning.images import image_hash, open_image
-from air_reasoning.types import Answer, ImageRef, Part, Task
+from air_reasoning.eval.benchmarks.adapter import (
+    Adapter,
+    OutputFields,
+    check_pictures,
+    item_task,
+    lettered,
+    need_count,
+    need_keys,
+)
+from air_reasoning.json_io import read_jsonl
+from air_reasoning.types import Answer, Task
 
 SOURCE = "https://github.com/mathllm/MATH-V"
 LICENSE = "MIT"
@@ -35,7 +42,7 @@ _UNREADABLE = re.compile(r"[π√]|(?<!\\)sqrt")
 _SENTENCE = re.compile(r"\.(?!\d)")
 
 
-def load(folder: Path, split: str = "testmini", *, limit: int | None = None) -> list[Task]:
+def load(folder: Path, split: str = "testmini", *, images: bool = True) -> list[Task]:
     """The tasks of one split, in the file's order.
 
     The picture comes first (one composite picture an item; ``<image2>`` in a question names a part
@@ -44,28 +51,21 @@ def load(folder: Path, split: str = "testmini", *, limit: int | None = None) -> 
 
     Raises:
         DataError: the folder, the file or a picture is missing or broken, a line lacks a key, or
-        the
-            number of items is not the official one.
+            the number of items is not the official one.
     """
     path = folder / f"{split}.jsonl"
     if split not in COUNTS:
         raise DataError(f"MATH-Vision has no split {split!r}; expected one of {', '.join(COUNTS)}")
     if not path.is_file():
         raise DataError(f"{path}: not there; to get it, {DOWNLOAD}")
-    rows = [_row(line, f"{path}:{i}") for i, line in enumerate(path.read_bytes().splitlines(), 1)]
-    if len(rows) != COUNTS[split]:
-        raise DataError(
-            f"{path}: {len(rows)} items, expected {COUNTS[split]}; the copy is incomplete: "
-            f"{DOWNLOAD}"
-        )
-    rows = rows[:limit]
-    absent = [row["image"] for row in rows if not (folder / row["image"]).is_file()]
-    if absent:
-        raise DataError(
-            f"{folder}: {len(absent)} of {len(rows)} pictures are missing, first {absent[0]}; "
-            f"{DOWNLOAD}"
-        )
-    return [_task(row, folder) for row in rows]
+    rows = list[dict[str, Any]]()
+    for where, row in read_jsonl(path):
+        need_keys(row, _KEYS, where, DOWNLOAD)
+        rows.append(row)
+    need_count(rows, COUNTS[split], path, DOWNLOAD)
+    if images:
+        check_pictures(folder, [row["image"] for row in rows], DOWNLOAD)
+    return [_task(row, folder if images else None) for row in rows]
 
 
 def official_correct(task: Task, text: str) -> bool:
@@ -76,11 +76,23 @@ def official_correct(task: Task, text: str) -> bool:
 def official_verdict(task: Task, text: str) -> Verdict:
     """``official_correct`` in the shape of ``check_answer``."""
     given = official_answer(text)
-    correct = official_equal(task.answer.value, given, task.choices)
-    return Verdict(correct=correct, method="string", extracted=given or None, route="fallback")
+    return _verdict(official_equal(task.answer.value, given, task.choices), given)
 
 
-strict_verdict = check_answer
+def official_extraction(task: Task, text: str) -> Verdict:
+    """The official comparison of a stored ``model_answer``."""
+    correct = official_equal(task.answer.value, text, task.choices)
+    return _verdict(correct, text)
+
+
+def _verdict(correct: bool, given: str) -> Verdict:
+    found = bool(given.strip())
+    return Verdict(
+        correct=correct,
+        method="string" if found else "none",
+        extracted=given if found else None,
+        route="fallback" if found else "none",
+    )
 
 
 def official_answer(response: str) -> str:
@@ -185,37 +197,21 @@ def _is_float(text: str) -> bool:
     return True
 
 
-def _row(line: bytes, where: str) -> dict[str, Any]:
-    try:
-        row = orjson.loads(line)
-    except orjson.JSONDecodeError as error:
-        raise DataError(f"{where}: not JSON ({error}); {DOWNLOAD}") from error
-    for key in _KEYS:
-        if not isinstance(row, dict) or key not in row:
-            raise DataError(
-                f"{where}: key {key!r} is missing; is this the official file? {DOWNLOAD}"
-            )
-    return row
-
-
-def _task(row: dict[str, Any], folder: Path) -> Task:
-    path = folder / row["image"]
-    image = open_image(path)
-    reference = ImageRef(
-        sha256=image_hash(image), width=image.width, height=image.height, path=str(path.resolve())
-    )
+def _task(row: dict[str, Any], folder: Path | None) -> Task:
     choices = [str(option) for option in row["options"]]
-    gold = str(row["answer"]).strip()
-    meta = {"split": "test", "benchmark": "mathvision", "kind": "choice" if choices else "free"}
-    return Task(
-        id=f"mathvision/{row['id']}",
-        prompt=[Part(kind="image", image=0), Part(kind="text", text=_question(row, choices))],
-        images=[reference],
-        answer=Answer(value=gold, type="choice" if choices else "expr", rule="mathvision"),
-        choices=choices,
+    kind = "choice" if choices else "expr"
+    return item_task(
+        "mathvision",
+        str(row["id"]),
+        question=_question(row, choices),
+        answer=Answer(value=str(row["answer"]).strip(), type=kind, rule="mathvision"),
+        picture=None if folder is None else folder / str(row["image"]),
         source=SOURCE,
         license=LICENSE,
-        meta=meta | {"subject": row["subject"], "level": row["level"]},
+        download=DOWNLOAD,
+        kind="choice" if choices else "free",
+        choices=choices,
+        meta={"subject": row["subject"], "level": row["level"]},
     )
 
 
@@ -223,5 +219,16 @@ def _question(row: dict[str, Any], choices: list[str]) -> str:
     text = str(row["question"])
     if text.count("<image") == 1:
         text = text.replace("<image1>", "").strip()
-    lettered = [f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices)]
-    return "\n".join([text, *lettered])
+    return "\n".join([text, *lettered(choices)])
+
+
+ADAPTER = Adapter(
+    name="mathvision",
+    title="MATH-Vision",
+    splits=("testmini", "test"),
+    load=load,
+    official=official_verdict,
+    official_extraction=official_extraction,
+    outputs=OutputFields(id=("id",), extraction=("model_answer", "extraction")),
+    download=DOWNLOAD,
+)

@@ -1,0 +1,162 @@
+"""What every benchmark's file provides, and the pieces that they share.
+
+An adapter is the value ``ADAPTER`` of ``eval/benchmarks/NAME.py``; its functions are plain ones of
+that file. ``eval/known.py`` finds it by name.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+from air_reasoning.answers import Verdict, check_answer, compare
+from air_reasoning.errors import DataError
+from air_reasoning.images import image_hash, open_image
+from air_reasoning.types import Answer, ImageRef, Part, Task
+
+Row = Mapping[str, Any]
+Scorer = Callable[[Task, str], Verdict]
+Figures = Mapping[str, float | None]
+
+
+class Load(Protocol):
+    """Folder and split to tasks; without ``images`` no picture need be there."""
+
+    def __call__(self, folder: Path, split: str, *, images: bool = True) -> list[Task]:
+        """Raises DataError naming what is missing and where to get it."""
+        ...
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class OutputFields:
+    """Keys of an official output file, the first that is there counts; ``*`` stands for a name."""
+
+    id: tuple[str, ...]
+    response: tuple[str, ...] = ("response",)
+    extraction: tuple[str, ...] = ("extraction",)
+
+
+def strict_verdict(task: Task, text: str) -> Verdict:
+    """This project's own extraction and comparison."""
+    return check_answer(task.answer, text, task.choices)
+
+
+def strict_extraction(task: Task, text: str) -> Verdict:
+    """This project's own comparison of an answer that was extracted elsewhere."""
+    correct, method, timed_out = compare(task.answer, text, task.choices)
+    found = bool(text.strip())
+    return Verdict(
+        correct=correct,
+        method=method,
+        extracted=text if found else None,
+        timed_out=timed_out,
+        route="fallback" if found else "none",
+    )
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class Adapter:
+    """One benchmark.
+
+    ``official`` scores a raw response, ``official_extraction`` an answer that was extracted before.
+    ``for_outputs`` may look at a whole official output file first (it may have been made by an
+    earlier version of the official script). ``task_of_output`` makes a task from a row of such a
+    file where the rows carry the gold answer. ``figures`` are official figures besides accuracy,
+    from (task, correct) pairs. ``judged_by_model`` says what an official language model does that
+    rules do here.
+    """
+
+    name: str
+    title: str
+    splits: tuple[str, ...]
+    load: Load
+    official: Scorer
+    official_extraction: Scorer
+    strict: Scorer = strict_verdict
+    strict_extraction: Scorer = strict_extraction
+    outputs: OutputFields = field(default_factory=lambda: OutputFields(id=("id",)))
+    for_outputs: Callable[[Sequence[Row]], tuple[Scorer, str]] | None = None
+    task_of_output: Callable[[Row], Task] | None = None
+    figures: Callable[[Sequence[tuple[Task, bool]]], Figures] | None = None
+    judged_by_model: str = ""
+    download: str = ""
+
+
+def official_id(task: Task) -> str:
+    """The benchmark's own name of an item: ``4`` for ``mathvision/4``."""
+    return task.id.partition("/")[2]
+
+
+def item_task(
+    benchmark: str,
+    key: str,
+    *,
+    question: str,
+    answer: Answer,
+    picture: Path | None,
+    source: str,
+    license: str,
+    download: str,
+    kind: str,
+    choices: Sequence[str] = (),
+    meta: Mapping[str, Any] | None = None,
+) -> Task:
+    """One test item: its picture first (if any), then the question.
+
+    Raises:
+        DataError: the picture is missing or broken.
+    """
+    images = [] if picture is None else [picture_ref(picture, download)]
+    prompt = [Part(kind="image", image=0)] if images else []
+    return Task(
+        id=f"{benchmark}/{key}",
+        prompt=[*prompt, Part(kind="text", text=question)],
+        images=images,
+        answer=answer,
+        choices=list(choices),
+        source=source,
+        license=license,
+        meta={"split": "test", "benchmark": benchmark, "kind": kind, **(meta or {})},
+    )
+
+
+def picture_ref(path: Path, download: str) -> ImageRef:
+    """A picture by content. Raises DataError: missing (with what to download) or broken."""
+    if not path.is_file():
+        raise DataError(f"{path}: picture missing; {download}")
+    image = open_image(path)
+    return ImageRef(
+        sha256=image_hash(image), width=image.width, height=image.height, path=str(path.resolve())
+    )
+
+
+def check_pictures(folder: Path, names: Sequence[str], download: str) -> None:
+    """Raises DataError naming how many pictures are missing, and the first."""
+    absent = [name for name in names if not (folder / name).is_file()]
+    if absent:
+        raise DataError(
+            f"{folder}: {len(absent)} of {len(names)} pictures are missing, first {absent[0]}; "
+            f"{download}"
+        )
+
+
+def need_keys(row: Any, keys: Sequence[str], where: str, download: str) -> None:
+    """Raises DataError: ``row`` is no object or lacks a key."""
+    for key in keys:
+        if not isinstance(row, dict) or key not in row:
+            raise DataError(
+                f"{where}: key {key!r} is missing; is this the official file? {download}"
+            )
+
+
+def need_count(rows: Sequence[Any], expected: int, path: Path, download: str) -> None:
+    """Raises DataError: another number of items than the published one."""
+    if len(rows) != expected:
+        raise DataError(
+            f"{path}: {len(rows)} items, expected {expected}; the copy is incomplete: {download}"
+        )
+
+
+def lettered(choices: Sequence[str]) -> list[str]:
+    """``(A) first`` and so on."""
+    return [f"({chr(ord('A') + i)}) {choice}" for i, choice in enumerate(choices)]

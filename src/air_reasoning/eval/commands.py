@@ -1,0 +1,77 @@
+"""``air eval score`` and ``air eval compare``; heavy imports inside."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+from typer.core import TyperGroup
+
+if TYPE_CHECKING:
+    from air_reasoning.eval.score import ScoredFile
+
+
+class DefaultRun(TyperGroup):
+    """A group whose first word may be left out: ``air eval X`` is ``air eval run X``."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Put ``run`` in front of anything that names no subcommand and asks for no help."""
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args or ["run"])
+
+
+def score(
+    benchmark: Annotated[str, typer.Argument(help="mathvista, mathvision, logicvista, ...")],
+    responses: Annotated[
+        Path, typer.Option(help="File of responses (.json, .jsonl, .csv, .parquet, .gz) or run.")
+    ],
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The benchmark's folder; pictures may be absent.  [env AIR_BENCHMARKS]"),
+    ] = None,
+    mode: Annotated[
+        Literal["official", "strict"], typer.Option(help="The benchmark's rules, or ours.")
+    ] = "official",
+    start: Annotated[
+        Literal["extraction", "response"],
+        typer.Option("--from", help="Score the stored extraction, or the raw response."),
+    ] = "response",
+    json_out: Annotated[
+        Path | None, typer.Option("--json", help="Write one JSON line an item here.")
+    ] = None,
+    split: Annotated[str, typer.Option(help="Split.  [default: the one with these ids]")] = "",
+) -> None:
+    """Score responses that were made elsewhere and print the accuracy."""
+    from air_reasoning.eval.known import find_adapter
+    from air_reasoning.eval.score import score_file
+    from air_reasoning.files import atomic_write
+    from air_reasoning.json_io import dump_line
+
+    adapter = find_adapter(benchmark)
+    scored = score_file(adapter, responses, data, mode=mode, start=start, split=split)
+    if json_out is not None:
+        lines = [dump_line(item.to_json()) for item in scored.items]
+        atomic_write(json_out, b"".join(line + b"\n" for line in lines))
+    for line in score_lines(scored, f"{adapter.name} {scored.split}, {mode}, from {start}"):
+        typer.echo(line)
+
+
+def score_lines(scored: "ScoredFile", label: str) -> list[str]:
+    """What the command prints: accuracy first, then what else the benchmark reports."""
+    metric = scored.accuracy
+    right, n = sum(item.verdict.correct for item in scored.items), len(scored.items)
+    interval = f"95% interval {_percent(metric.low)} to {_percent(metric.high)}"
+    lines = [label, f"accuracy: {_percent(metric.value)} ({right}/{n}), {interval}"]
+    lines += [f"{name}: {_percent(value)}" for name, value in scored.figures.items()]
+    without = sum(item.verdict.extracted is None for item in scored.items)
+    late = sum(item.verdict.timed_out for item in scored.items)
+    lines.append(f"no answer: {without}, timed out: {late}, without a response: {scored.missing}")
+    agreed, stored = scored.agreement
+    if stored:
+        share = f"{_percent(agreed / stored)} ({agreed}/{stored})"
+        lines.append(f"agreement with the file's own verdicts: {share}")
+    return lines + [f"note: {note}" for note in scored.notes]
+
+
+def _percent(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.2f}%"
