@@ -4,7 +4,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check layers format base-model clean
+.PHONY: help setup quickstart test check layers format base-model browser viewer-assets clean
 
 help:
 	@echo "make setup       .venv with everything, from constraints.txt"
@@ -12,6 +12,8 @@ help:
 	@echo "make test        all tests        (PYTEST_ARGS='-k sandbox')"
 	@echo "make check       ruff, pyright, layers"
 	@echo "make format      ruff format and safe fixes"
+	@echo "make browser     Chromium for the viewer's tests (Debian package, as root)"
+	@echo "make viewer-assets  bundle the viewer's libraries again (needs node)"
 	@echo "make base-model  build the shipped models again (about 2.5 CPU hours)"
 
 setup: $(STAMP)
@@ -31,7 +33,7 @@ quickstart: $(STAMP)
 base-model: $(STAMP)
 	$(BIN)/air base-model
 
-test: $(STAMP)
+test: $(STAMP) browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
 
 check: $(STAMP)
@@ -39,6 +41,16 @@ check: $(STAMP)
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
 	$(BIN)/python -m pytest tests/test_layers.py
+
+# Without it the tests that need a browser are skipped and say so.
+browser:
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null || \
+		{ test "$$(id -u)" = 0 && command -v apt-get >/dev/null && \
+		apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } || \
+		echo "no Chromium: install the package chromium; the browser tests are skipped"
+
+viewer-assets:
+	cd viewer-assets && npm ci && node build.mjs
 
 format: $(STAMP)
 	$(BIN)/ruff format .

@@ -131,7 +131,7 @@ def test_an_interrupted_run_tells_how_to_continue_and_does(capfd: pytest.Capture
     assert "to continue: air rl -o fail=interrupt --run-dir 'my run'" in shown
     assert cli.main(["rl", "--run-dir", "my run", "-o", "steps=3"]) == 2
     assert cli.main(["rl", "--run-dir", "my run", "--resume", "must"]) == 0
-    assert cli.main(["view", "my run"]) == 0
+    assert cli.main(["view", "my run", "--list"]) == 0
     assert "done" in capfd.readouterr().out
 
 
@@ -199,7 +199,7 @@ def test_a_trajectory_is_shown_without_control_characters(capsys: pytest.Capture
     assert "[code]\nprint(1)?[2J\n\n[output]\n1\n" in shown
     assert cli.main(["view", "--trajectory", "t2"]) == 2
     assert "known ids: t1" in capsys.readouterr().err
-    assert cli.main(["view"]) == 0
+    assert cli.main(["view", "--list"]) == 0
     assert capsys.readouterr().out.splitlines()[1].split()[:5] == ["rl", "rl", "done", "1", "0.5"]
 
 

@@ -31,6 +31,7 @@ from air_reasoning.config import (
 )
 from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
 from air_reasoning.eval.commands import DefaultRun, score
+from air_reasoning.viewer.commands import view_app
 
 Cli = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
@@ -43,6 +44,7 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
 eval_app.command()(score)
+app.add_typer(view_app, name="view")
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -204,20 +206,6 @@ def solve(
 def tasks_list(folder: Annotated[Path, typer.Argument(help="Task folder or task file.")]) -> None:
     """Count the tasks of a folder by kind, difficulty and split."""
     typer.echo(_load("viewer.listing").task_listing(folder))
-
-
-@app.command()
-def view(
-    folder: Annotated[Path, typer.Argument(help="A run folder, or a folder of them.")] = Path(
-        "runs"
-    ),
-    trajectory: Annotated[str, typer.Option(help="Show the trajectories of this id.")] = "",
-) -> None:
-    """List runs with their state and last metrics, or show one trajectory."""
-    listing = _load("viewer.listing")
-    typer.echo(
-        listing.show_trajectory(folder, trajectory) if trajectory else listing.run_listing(folder)
-    )
 
 
 @config_app.command("show")

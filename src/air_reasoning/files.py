@@ -3,10 +3,12 @@
 The policy, in one place: a file that is replaced is written aside, synced and renamed; a line that
 is appended is handed to the operating system in one call, so that it survives the end of our
 process, and is synced to the disk only by ``LineFile.sync`` (at checkpoints), so that it need not
-survive a loss of power. A disk that fills up leaves what was there before.
+survive a loss of power. A disk that fills up leaves what was there before. Several processes may
+append to one file: each line is written under a lock of that file.
 """
 
 import errno
+import fcntl
 import os
 import tempfile
 from collections.abc import Generator
@@ -63,16 +65,18 @@ def atomic_write(path: Path, data: bytes | str, *, durable: bool = True) -> None
 
 
 class LineFile:
-    """Append-only lines. Opening cuts off a torn last line; ``torn_bytes`` says how long it was."""
+    """Append-only lines. Opening cuts off a torn last line; ``torn_bytes`` says how long it was.
+
+    ``size`` is the file's size in bytes after the last line that this object wrote.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._handle = -1
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
-            self.size = _whole_lines(path)
-            self.torn_bytes = path.stat().st_size - self.size
-            os.ftruncate(self._handle, self.size)
+            self._open()
+            with _locked(self._handle):
+                self.torn_bytes = self._cut_torn_line()
         except OSError as error:
             raise _cannot_write(path, error, "nothing was changed") from error
 
@@ -84,12 +88,34 @@ class LineFile:
         """
         data = memoryview(line + b"\n")
         try:
-            while data:
-                data = data[os.write(self._handle, data) :]
+            if os.fstat(self._handle).st_nlink == 0:  # replaced by a shorter one: write there
+                self.close()
+                self._open()
+            with _locked(self._handle):
+                self.torn_bytes += self._cut_torn_line()
+                try:
+                    while data:
+                        data = data[os.write(self._handle, data) :]
+                except OSError:
+                    os.ftruncate(self._handle, self.size)
+                    raise
         except OSError as error:
-            os.ftruncate(self._handle, self.size)
             raise _cannot_write(self.path, error, "all earlier lines are kept") from error
         self.size += len(line) + 1
+
+    def _open(self) -> None:
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._handle = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o644)
+
+    def _cut_torn_line(self) -> int:
+        """Remove what a process that died left without a line feed; how many bytes that was."""
+        end = os.fstat(self._handle).st_size
+        if end == 0 or os.pread(self._handle, 1, end - 1) == b"\n":
+            self.size = end
+            return 0
+        self.size = _whole_lines(self.path)
+        os.ftruncate(self._handle, self.size)
+        return end - self.size
 
     def sync(self) -> None:
         """Wait until all lines are on the disk."""
@@ -111,6 +137,16 @@ class LineFile:
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+@contextmanager
+def _locked(handle: int) -> Generator[None]:
+    """Nobody else appends to the file meanwhile; the system lets go when a process ends."""
+    fcntl.flock(handle, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(handle, fcntl.LOCK_UN)
 
 
 def _whole_lines(path: Path) -> int:

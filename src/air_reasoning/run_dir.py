@@ -2,7 +2,7 @@
 
     run/ config.resolved.yaml   every value and where it came from
          env.json               versions and machine, no names of hosts or users
-         status.json            command, fingerprint, state: running, done, failed, interrupted
+         status.json            schema, command, fingerprint, state: running, done, failed, ...
          metrics.jsonl          {"step": 3, "reward/correct": 0.5, ...}, one line a step
          events.jsonl           {"time": ..., "kind": ..., ...}
          trajectories/part-0000.jsonl    blobs/<sha256>.png    checkpoints/
@@ -15,40 +15,35 @@ Leaving the block sets the state to done, failed or interrupted. How writing sur
 full disk is said in ``files``.
 """
 
-import shutil
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Self, cast
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from PIL import Image
 
 from air_reasoning import run_reader
 from air_reasoning.config import Config, Resolved, Resume, flat_values, render_config
 from air_reasoning.environment import environment
-from air_reasoning.errors import AirError, ConfigError, DataError
+from air_reasoning.errors import AirError
 from air_reasoning.files import LineFile, atomic_write
 from air_reasoning.images import open_image, save_blob
 from air_reasoning.json_io import dump_line, dump_pretty, parse_json, to_json
-from air_reasoning.run_reader import is_image_ref, read_status, trajectory_parts
+from air_reasoning.run_admission import admit, lock_run
+from air_reasoning.run_reader import SCHEMA, is_image_ref, read_status, trajectory_parts
 from air_reasoning.types import ImageRef
 
 State = Literal["running", "done", "failed", "interrupted"]
 PART_BYTES = 256 * 2**20
-_ENTRIES = (
-    *("config.resolved.yaml", "env.json", "status.json", "metrics.jsonl", "events.jsonl"),
-    *("trajectories", "blobs", "checkpoints", "summary.json", "report.html"),
-)
-_ABSENT = "(absent)"
 
 
 class RunDir:
-    """One run on disk, written by one process at a time. Make it with ``RunDir.open``."""
+    """One run on disk. One process owns it (``RunDir.open``), others may add to it (``join``)."""
 
-    def __init__(self, path: Path, lock: FileLock, *, resumed: bool) -> None:
-        """Use ``RunDir.open``, which checks what is there."""
+    def __init__(self, path: Path, lock: FileLock | None, *, resumed: bool) -> None:
+        """Use ``RunDir.open``, which checks what is there, or ``RunDir.join``."""
         self.path = path
         self.resumed = resumed
         self._lock = lock
@@ -85,13 +80,14 @@ class RunDir:
             DataError: the folder cannot be written, or its status is unreadable.
         """
         path = path.absolute()
-        lock = _lock(path)
+        lock = lock_run(path)
         try:
-            resumed = _admit(path, command, to_json(dict(fingerprint)), resume, overwrite, parts)
+            resumed = admit(path, command, to_json(dict(fingerprint)), resume, overwrite, parts)
             run = cls(path, lock, resumed=resumed)
             atomic_write(path / "config.resolved.yaml", render_config(resolved_config))
             atomic_write(path / "env.json", dump_pretty(environment()))
-            run.set_status("running", command=command, fingerprint=to_json(dict(fingerprint)))
+            prints = to_json(dict(fingerprint))
+            run.set_status("running", schema=SCHEMA, command=command, fingerprint=prints)
             run.write_event("resumed" if resumed else "started", command=command)
             if torn := run._torn_bytes():
                 run.write_event("torn_line_removed", bytes=torn)
@@ -99,6 +95,20 @@ class RunDir:
             lock.release()
             raise
         return run
+
+    @classmethod
+    def join(cls, path: Path) -> Self:
+        """Write into a run that another process owns: one rank of several, one of many workers.
+
+        Trajectories, pictures, events and metrics of all writers go into the same files, a line at
+        a time. The state stays the owner's, and so does ``truncate_after``: let the others join
+        when the owner has resumed.
+
+        Raises:
+            DataError: there is no run, or it cannot be written.
+        """
+        read_status(path.absolute())
+        return cls(path.absolute(), None, resumed=True)
 
     @property
     def blobs(self) -> Path:
@@ -173,7 +183,8 @@ class RunDir:
     def close(self) -> None:
         """Close the files and let other processes in; harmless when repeated."""
         self._close_line_files()
-        self._lock.release()
+        if self._lock is not None:
+            self._lock.release()
 
     def __enter__(self) -> Self:
         return self
@@ -185,12 +196,11 @@ class RunDir:
         traceback: TracebackType | None,
     ) -> None:
         try:
-            if error is None:
-                self.set_status("done")
-            else:
-                stopped = not isinstance(error, Exception)  # Ctrl-C, cancellation
-                state: State = "interrupted" if stopped else "failed"
+            stopped = not isinstance(error, Exception)  # Ctrl-C, cancellation
+            state: State = "done" if error is None else "interrupted" if stopped else "failed"
+            if self._lock is not None:
                 self.set_status(state)
+            if error is not None:
                 self.write_event(state, error=f"{type(error).__name__}: {error}"[:2000])
         except AirError:
             if error is None:
@@ -236,13 +246,6 @@ class RunDir:
         return f"blobs/{name}"
 
 
-def fingerprint_changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """``key: old -> new`` for every key that differs, in order."""
-    keys = sorted({*old, *new})
-    pairs = [(key, old.get(key, _ABSENT), new.get(key, _ABSENT)) for key in keys]
-    return [f"{key}: {was!r} -> {now!r}" for key, was, now in pairs if was != now]
-
-
 def config_fingerprint(config: Config, *, without: tuple[str, ...] = ()) -> dict[str, Any]:
     """The settings that change a result: all but the sections or keys named in ``without``."""
 
@@ -250,63 +253,6 @@ def config_fingerprint(config: Config, *, without: tuple[str, ...] = ()) -> dict
         return any(key == name or key.startswith(f"{name}.") for name in without)
 
     return {key: value for key, value in flat_values(config).items() if not left_out(key)}
-
-
-def _lock(path: Path) -> FileLock:
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path / ".lock")
-        lock.acquire(timeout=0)
-    except Timeout:
-        raise ConfigError(
-            f"{path}: another process is writing this run; wait for it or choose another --run-dir"
-        ) from None
-    except OSError as error:
-        raise DataError(f"{path}: cannot be a run folder ({error}); choose another") from None
-    return lock
-
-
-def _admit(
-    path: Path,
-    command: str,
-    fingerprint: dict[str, Any],
-    resume: Resume,
-    overwrite: bool,
-    parts: tuple[str, ...],
-) -> bool:
-    """Whether this continues a run; refuses what would mix two."""
-    if not (path / "status.json").exists():
-        if foreign := sorted(p.name for p in path.iterdir() if p.name != ".lock"):
-            raise ConfigError(
-                f"{path}: holds {foreign[0]} and is no run folder; choose another --run-dir"
-            )
-        if resume == "must":
-            raise ConfigError(f"{path}: holds no run to resume; leave out --resume must")
-        return False
-    if overwrite:
-        _clear(path, parts)
-        return False
-    if resume == "never":
-        raise ConfigError(f"{path}: already holds a run; use --overwrite or another --run-dir")
-    status = read_status(path)
-    before = {"command": status.get("command"), **status.get("fingerprint", {})}
-    if changes := fingerprint_changes(before, {"command": command, **fingerprint}):
-        raise ConfigError(
-            f"{path}: holds a run with other settings, which are never mixed:\n  "
-            + "\n  ".join(changes)
-            + "\nSet them back, use --overwrite to start anew, or choose another --run-dir"
-        )
-    return True
-
-
-def _clear(path: Path, parts: tuple[str, ...]) -> None:
-    """Remove what a run writes, and nothing else."""
-    for name in (*parts, *_ENTRIES):
-        entry = path / name
-        if entry.is_dir():
-            shutil.rmtree(entry)
-        else:
-            entry.unlink(missing_ok=True)
 
 
 def _next_part(path: Path, after: Path | None = None) -> Path:

@@ -3,11 +3,17 @@
 Torch-free and without side effects: this is all that the viewer and the report need.
 """
 
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
+from air_reasoning.errors import DataError
 from air_reasoning.json_io import read_json, read_jsonl
+
+SCHEMA = 1
+"""Version of the format. A reader takes this and earlier ones, and says so about a later one."""
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
@@ -35,9 +41,52 @@ def read_status(path: Path) -> dict[str, Any]:
     """``status.json``: ``state``, ``command``, ``fingerprint``, ``updated`` and what a flow added.
 
     Raises:
-        DataError: the folder holds no run, or its status is not JSON.
+        DataError: the folder holds no run, its status is not JSON, or it is of a later schema.
     """
-    return cast(dict[str, Any], read_json(path / "status.json"))
+    status = cast(dict[str, Any], read_json(path / "status.json"))
+    if (schema := status.get("schema", 1)) > SCHEMA:
+        raise DataError(
+            f"{path}: written in schema {schema}, this version reads up to {SCHEMA}; upgrade air"
+        )
+    return status
+
+
+def is_owned(path: Path) -> bool:
+    """Whether a process owns the run now. The state may say ``running`` after a kill; the lock not.
+
+    Takes nothing away from the owner and makes no file.
+    """
+    try:
+        handle = os.open(path / ".lock", os.O_RDONLY)
+    except OSError:
+        return False
+    try:
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except OSError:
+        return True
+    finally:
+        os.close(handle)
+    return False
+
+
+def find_runs(folder: Path, depth: int = 6) -> list[Path]:
+    """Run folders at and below ``folder``, by path; what a run itself writes is not searched."""
+    found = list[Path]()
+    for place, inner, files in os.walk(folder):
+        below = len(Path(place).relative_to(folder).parts)
+        inner[:] = sorted(name for name in inner if below < depth and _may_hold_runs(name))
+        if "status.json" in files:
+            found.append(Path(place))
+    return found
+
+
+def _may_hold_runs(name: str) -> bool:
+    return not name.startswith(".") and name not in (
+        "blobs",
+        "checkpoints",
+        "trajectories",
+        "model",
+    )
 
 
 def trajectory_parts(path: Path) -> list[Path]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from air_reasoning.display import table
 from air_reasoning.errors import DataError
-from air_reasoning.run_reader import read_metrics, read_status, read_trajectories
+from air_reasoning.run_reader import find_runs, read_metrics, read_status, read_trajectories
 from air_reasoning.task_files import read_tasks
 
 HEADLINE = ("accuracy", "code_share", "tool_success", "reward/correct")
@@ -24,14 +24,6 @@ def run_listing(folder: Path) -> str:
     if not rows:
         raise DataError(f"{folder}: holds no run; start one with `air quickstart`")
     return table(rows)
-
-
-def find_runs(folder: Path) -> list[Path]:
-    """Run folders at and below ``folder``, by path; pictures and checkpoints are not searched."""
-    found = {file.parent for file in folder.glob("status.json")}
-    for pattern in ("*/status.json", "*/*/status.json"):
-        found |= {file.parent for file in folder.glob(pattern)}
-    return sorted(found)
 
 
 def show_trajectory(folder: Path, wanted: str) -> str:

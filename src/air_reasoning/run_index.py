@@ -1,0 +1,311 @@
+"""Where each trajectory of a run is, and what one filters and sorts by: ``index.sqlite``.
+
+    with RunIndex(Path("runs/rl")) as index:
+        index.catch_up()
+        page(index.connection, Filter(correct="wrong"), limit=100)      # run_query
+
+The index is a cache. Whoever reads a run brings it up to date from the last byte it knows, so that
+writers never wait for it, a crash cannot spoil it, and deleting it costs only the time to read the
+run once. In a folder that cannot be written it lives in the temporary folder of the user.
+"""
+
+import hashlib
+import os
+import sqlite3
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, cast
+
+from air_reasoning.errors import DataError
+from air_reasoning.json_io import parse_json
+from air_reasoning.run_reader import trajectory_parts
+
+VERSION = 1
+TEXT_CHARS = 8_000
+"""Characters of a trajectory that text search looks at; the page says so."""
+HUGE_LINE = 8 * 2**20
+"""Longer records are read by a process of their own, which gives its memory back."""
+_BATCH = 1_000
+
+COLUMNS: dict[str, str] = {
+    "key": "TEXT UNIQUE",
+    "part": "INTEGER",
+    "offset": "INTEGER",
+    "length": "INTEGER",
+    "step": "INTEGER",
+    "correct": "INTEGER",
+    "calls": "INTEGER",
+    "failed": "INTEGER",
+    "turns": "INTEGER",
+    "tokens": "INTEGER",
+    "banned": "INTEGER",
+    "version": "INTEGER",
+    "reward": "REAL",
+    "advantage": "REAL",
+    "seconds": "REAL",
+    "stop": "TEXT",
+    "kind": "TEXT",
+    "difficulty": "TEXT",
+    "name": "TEXT",
+    "task": "TEXT",
+    "grp": "TEXT",
+    "repeat": "INTEGER",
+    "picture": "TEXT",
+    "question": "TEXT",
+    "gold": "TEXT",
+    "extracted": "TEXT",
+    "reason": "TEXT",
+}
+"""What a row holds; ``correct`` is null where nothing was scored. ``grp`` is the group's id."""
+_SORTED = ("step", "reward", "advantage", "tokens", "turns", "calls", "grp", "task")
+
+
+class RunIndex:
+    """The index of one run; usable from several threads, one at a time."""
+
+    def __init__(self, run: Path) -> None:
+        self.run = run
+        self.lock = threading.RLock()
+        self.connection = _connect(run)
+
+    def catch_up(self, seconds: float = float("inf")) -> tuple[int, int]:
+        """Read what was written since; stops after about ``seconds``.
+
+        Returns (bytes indexed, bytes there): equal when it is complete, but for a torn last line.
+
+        Raises:
+            DataError: a line that is not JSON; what is before it is indexed.
+        """
+        until = time.monotonic() + seconds
+        with self.lock:
+            while self._add_batch() and time.monotonic() < until:
+                pass
+            done = self.connection.execute("SELECT coalesce(sum(done), 0) FROM parts").fetchone()[0]
+        return done, sum(part.stat().st_size for part in trajectory_parts(self.run))
+
+    def close(self) -> None:
+        """Close the database; harmless when repeated."""
+        self.connection.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def _add_batch(self) -> bool:
+        """One transaction; whether there was anything to add. Other viewers wait for their turn."""
+        parts = trajectory_parts(self.run)
+        self.connection.execute("BEGIN IMMEDIATE")
+        try:
+            known = self._known()
+            if any(_was_rewritten(part, known) for part in parts) or len(known) > len(parts):
+                for table in ("rows", "texts", "parts"):
+                    self.connection.execute(f"DELETE FROM {table}")
+                known = {}
+            added = False
+            for part in parts:
+                done = known.get(part.name, (0, 0))[0]
+                if part.stat().st_size > done and self._add_lines(part, done):
+                    added = True
+                    break
+        except BaseException:
+            self.connection.execute("ROLLBACK")
+            raise
+        self.connection.execute("COMMIT")
+        return added
+
+    def _known(self) -> dict[str, tuple[int, int]]:
+        rows = self.connection.execute("SELECT name, done, inode FROM parts")
+        return {name: (done, inode) for name, done, inode in rows}
+
+    def _add_lines(self, part: Path, done: int) -> bool:
+        """Index up to ``_BATCH`` whole lines of ``part`` from byte ``done`` on."""
+        number = int(part.stem.removeprefix("part-"))
+        start, failure = done, None
+        with part.open("rb") as file:
+            file.seek(done)
+            for _ in range(_BATCH):
+                line = file.readline()
+                if not line.endswith(b"\n"):
+                    break
+                try:
+                    row, text = _summary(line, part, done)
+                except DataError as error:
+                    failure = error
+                    break
+                self._insert(row | {"part": number, "offset": done, "length": len(line)}, text)
+                done += len(line)
+        self.connection.execute(
+            "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (part.name, done, part.stat().st_ino)
+        )
+        if failure is not None and done == start:
+            raise failure
+        return done > start
+
+    def _insert(self, row: dict[str, Any], text: str) -> None:
+        names = ", ".join(COLUMNS)
+        marks = ", ".join("?" * len(COLUMNS))
+        key, tries = row["key"] or f"{row['part']}-{row['offset']}", 1
+        while True:
+            row["key"] = key if tries == 1 else f"{key}~{tries}"
+            try:
+                cursor = self.connection.execute(
+                    f"INSERT INTO rows ({names}) VALUES ({marks})",
+                    [row.get(name) for name in COLUMNS],
+                )
+                break
+            except sqlite3.IntegrityError:  # the same id again: made anew after a failure of ours
+                tries += 1
+        self.connection.execute("INSERT INTO texts VALUES (?, ?)", (cursor.lastrowid, text))
+
+
+def index_row(record: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
+    """The columns of one record, and the text that is searched; absent parts become null."""
+    trajectory = record.get("trajectory") or record
+    task, scored = record.get("task") or {}, record.get("record") or {}
+    reward = record.get("reward")
+    question = "".join(part.get("text", "") for part in task.get("prompt", ()))
+    pictures = task.get("images") or [{}]
+    answer = task.get("answer") or {}
+    row = {
+        "key": trajectory.get("id"),
+        "step": record.get("step"),
+        "correct": None if scored.get("unscored") else _flag(scored.get("correct")),
+        "calls": scored.get("calls"),
+        "failed": scored.get("failed_calls"),
+        "turns": scored.get("turns"),
+        "tokens": scored.get("tokens"),
+        "banned": int(bool(trajectory.get("code_banned"))),
+        "version": trajectory.get("policy_version"),
+        "reward": reward.get("total") if isinstance(reward, dict) else reward,
+        "advantage": record.get("advantage"),
+        "seconds": (trajectory.get("timing") or {}).get("total"),
+        "stop": trajectory.get("stop"),
+        "kind": scored.get("kind") or (task.get("meta") or {}).get("kind"),
+        "difficulty": scored.get("difficulty") or (task.get("meta") or {}).get("difficulty"),
+        "name": _pass_name(record),
+        "task": trajectory.get("task_id") or task.get("id"),
+        "grp": trajectory.get("group_id"),
+        "repeat": scored.get("repeat"),
+        "picture": pictures[0].get("sha256"),
+        "question": question[:240],
+        "gold": str(answer.get("value", ""))[:120],
+        "extracted": None if record.get("extracted") is None else str(record["extracted"])[:120],
+        "reason": record.get("reason"),
+    }
+    texts = (segment.get("text", "") for segment in trajectory.get("segments", ()))
+    return row, _first_chars([question, *texts])
+
+
+def _pass_name(record: Mapping[str, Any]) -> str | None:
+    """Which pass of an evaluation: ``cold_start / sampled / code forbidden``."""
+    names = [str(record[name]) for name in ("name", "decoding") if record.get(name)]
+    if record.get("code") == "forbid":
+        names.append("code forbidden")
+    return " / ".join(names) or None
+
+
+def _flag(value: Any) -> int | None:
+    return None if value is None else int(bool(value))
+
+
+def _first_chars(texts: list[str]) -> str:
+    kept, left = list[str](), TEXT_CHARS
+    for text in texts:
+        kept.append(text[:left])
+        left -= len(text)
+        if left <= 0:
+            break
+    return "\n".join(kept)
+
+
+def _summary(line: bytes, part: Path, offset: int) -> tuple[dict[str, Any], str]:
+    """``index_row`` of one line. Raises DataError: not JSON."""
+    where = f"{part}: byte {offset}"
+    if len(line) <= HUGE_LINE:
+        return index_row(parse_json(line, where))
+    command = [sys.executable, "-m", __name__, str(part), str(offset), str(len(line))]
+    done = subprocess.run(command, capture_output=True, check=False)
+    if done.returncode:
+        raise DataError(f"{where}: a record of {len(line)} bytes is not valid JSON; remove it")
+    row, text = parse_json(done.stdout, where)
+    return row, text
+
+
+def read_bytes(part: Path, offset: int, length: int) -> Iterator[bytes]:
+    """The bytes of one record in pieces, so that a large one is never in memory whole."""
+    with part.open("rb") as file:
+        file.seek(offset)
+        while length > 0 and (piece := file.read(min(length, 2**18))):
+            length -= len(piece)
+            yield piece
+
+
+def _was_rewritten(part: Path, known: Mapping[str, tuple[int, int]]) -> bool:
+    if part.name not in known:
+        return False
+    done, inode = known[part.name]
+    now = part.stat()
+    return now.st_size < done or now.st_ino != inode
+
+
+def _connect(run: Path) -> sqlite3.Connection:
+    """The database with its tables; made anew if it is of another version or broken."""
+    for file in (run / "index.sqlite", _fallback(run)):
+        try:
+            return _prepared(file)
+        except sqlite3.DatabaseError:
+            if not os.access(run, os.W_OK) and file.parent == run:
+                continue
+            file.unlink(missing_ok=True)
+            return _prepared(file)
+    raise DataError(f"{run}: no index can be made here or in the temporary folder; free space")
+
+
+def _prepared(file: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        file, timeout=30, isolation_level=None, check_same_thread=False, cached_statements=256
+    )
+    connection.execute("PRAGMA synchronous = OFF")  # a cache: a lost one is made again
+    connection.execute("PRAGMA cache_size = -16000")
+    connection.row_factory = cast(Any, sqlite3.Row)
+    if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
+        return connection
+    connection.execute("BEGIN IMMEDIATE")
+    for table in ("rows", "texts", "parts"):
+        connection.execute(f"DROP TABLE IF EXISTS {table}")
+    columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
+    connection.execute(f"CREATE TABLE rows (n INTEGER PRIMARY KEY, {columns})")
+    connection.execute("CREATE TABLE texts (n INTEGER PRIMARY KEY, text TEXT)")
+    connection.execute("CREATE TABLE parts (name TEXT PRIMARY KEY, done INTEGER, inode INTEGER)")
+    for name in _SORTED:
+        connection.execute(f"CREATE INDEX by_{name} ON rows ({name})")
+    connection.execute(f"PRAGMA user_version = {VERSION}")
+    connection.execute("COMMIT")
+    return connection
+
+
+def _fallback(run: Path) -> Path:
+    folder = Path(tempfile.gettempdir()) / f"air-index-{os.getuid()}"
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder / f"{hashlib.sha256(str(run.absolute()).encode()).hexdigest()[:32]}.sqlite"
+
+
+if __name__ == "__main__":
+    from air_reasoning.json_io import dump_line
+
+    name, start, size = sys.argv[1:]
+    data = b"".join(read_bytes(Path(name), int(start), int(size)))
+    sys.stdout.buffer.write(dump_line(index_row(parse_json(data, name))))
