@@ -4,7 +4,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check layers format base-model browser viewer-assets clean
+.PHONY: help setup quickstart test check layers format base-model browser viewer-assets trl-env clean
 
 help:
 	@echo "make setup       .venv with everything, from constraints.txt"
@@ -14,6 +14,7 @@ help:
 	@echo "make format      ruff format and safe fixes"
 	@echo "make browser     Chromium for the viewer's tests (Debian package, as root)"
 	@echo "make viewer-assets  bundle the viewer's libraries again (needs node)"
+	@echo "make trl-env     TRL in .venv-trl, for its parity test and benchmark"
 	@echo "make base-model  build the shipped models again (about 2.5 CPU hours)"
 
 setup: $(STAMP)
@@ -55,6 +56,11 @@ viewer-assets:
 format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+# A peer to be compared with, in an environment of its own: nothing of ours imports it.
+trl-env:
+	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
+	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt 'trl==1.16.0' torch datasets peft pillow
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -1,5 +1,7 @@
 """Shared-prefix log-probabilities against plain unpadded rows, on real tiny Qwen-VL classes."""
 
+import itertools
+
 import pytest
 import torch
 from torch import Tensor
@@ -11,7 +13,7 @@ from transformers import (
 )
 
 from air_reasoning.batch import GroupBatch, Pixels, group_batch
-from air_reasoning.logprobs import response_logprobs
+from air_reasoning.logprobs import Layout, response_logprobs
 from air_reasoning.loss import LossConfig, policy_loss
 from air_reasoning.training_samples import trainable_tokens
 from air_reasoning.types import ImageRef, TrainingSample
@@ -165,11 +167,11 @@ def gradients(model, loss: Tensor) -> dict[str, Tensor]:
     return {n: p.grad.clone() for n, p in model.named_parameters() if p.grad is not None}
 
 
-@pytest.mark.parametrize("share_prefix", [True, False])
+@pytest.mark.parametrize("layout", ["shared", "padded", "packed"])
 @pytest.mark.parametrize("samples", [SAMPLES, WITH_RETURNED_PICTURE], ids=["text", "pictures"])
-def test_logprobs_and_gradients_equal_plain_rows(model, samples, share_prefix):
+def test_logprobs_and_gradients_equal_plain_rows(model, samples, layout):
     logprobs, _ = response_logprobs(
-        model, batch_of(samples), banned_ids=(IMAGE, VIDEO), share_prefix=share_prefix
+        model, batch_of(samples), banned_ids=(IMAGE, VIDEO), layout=layout
     )
     expected = [reference_logprobs(model, sample) for sample in samples]
     for index, (sample, row_logprobs) in enumerate(zip(samples, expected, strict=True)):
@@ -213,29 +215,43 @@ def test_chunks_change_nothing(model):
         torch.testing.assert_close(gradient, expected[name], atol=1e-4, rtol=1e-4)
 
 
-def test_any_split_of_a_step_gives_the_same_gradients(model):
-    """Groups cut apart, each part padded to its own lengths."""
+SPLITS = ([7], [4, 3], [1, 2, 3, 1])
+LOSSES = [
+    LossConfig(),
+    LossConfig(kind="cispo", entropy_coef=0.01),
+    LossConfig(kind="gspo", sampler_weight_cap=None),
+]
 
-    def step(split: list[int]) -> tuple[float, dict[str, Tensor]]:
+
+@pytest.mark.parametrize("config", LOSSES, ids=lambda config: config.kind)
+def test_any_split_padding_or_packing_gives_the_same_loss_and_gradients(model, config):
+    """Groups cut apart, each part laid out and padded in its own way; far from the first update."""
+
+    def step(split: list[int], layout: Layout) -> tuple[float, dict[str, Tensor]]:
         total, start = torch.zeros(()), 0
         for size in split:
             batch = batch_of(WITH_RETURNED_PICTURE[start : start + size])
-            logprobs, _ = response_logprobs(model, batch, banned_ids=(IMAGE, VIDEO))
+            logprobs, entropy = response_logprobs(
+                model, batch, banned_ids=(IMAGE, VIDEO), layout=layout, entropy_grad=True
+            )
+            old = logprobs.detach() - 0.1  # a ratio of 1.1
             loss, _ = policy_loss(
                 logprobs,
-                None,
+                old,
                 batch.logprobs_BT,
                 batch.advantages_B,
                 batch.loss_mask_BT,
-                LossConfig(),
+                config,
                 trainable_tokens(WITH_RETURNED_PICTURE),
+                entropy_BT=entropy,
             )
             total, start = total + loss, start + size
         return total.item(), gradients(model, total)
 
-    loss, expected = step([7])
-    for split in ([4, 3], [1, 2, 3, 1]):
-        part_loss, got = step(split)
+    loss, expected = step([7], "shared")
+    layouts: tuple[Layout, ...] = ("shared", "padded", "packed")
+    for split, layout in itertools.product(SPLITS, layouts):
+        part_loss, got = step(split, layout)
         assert part_loss == pytest.approx(loss, abs=1e-5)
         for name, gradient in expected.items():
             torch.testing.assert_close(got[name], gradient, atol=1e-5, rtol=1e-4, msg=name)

@@ -57,6 +57,16 @@ class Progress:
                     self.stream.write(self.line() + "\n")
                     self.stream.flush()
 
+    def say(self, text: str) -> None:
+        """Show a message of its own, above the bar."""
+        if self.rich is not None:
+            self.rich.console.print(text, markup=False, highlight=False)
+        elif self.display == "json":
+            self.stream.write(dump_line({"message": text}).decode() + "\n")
+        elif self.display != "none":
+            self.stream.write(text + "\n")
+            self.stream.flush()
+
     def line(self) -> str:
         """``training 40/100  2.5/s  24 s left  accuracy 0.61``."""
         rate = self._rate()

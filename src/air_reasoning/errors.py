@@ -34,6 +34,12 @@ class SamplerError(AirError):
     """The engine that samples failed; the trajectory is dropped and counted, never scored."""
 
 
+class AlarmError(AirError):
+    """A figure of a training was out of its band for too long; its state is saved."""
+
+    exit_code = 3
+
+
 class PrerequisiteError(AirError):
     """Something that has to be installed or built first is not there."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import torch
 
-from air_reasoning.batch import group_batch
+from air_reasoning.batch import Pixels, group_batch
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
 from air_reasoning.models.load import LoadedModel
@@ -39,7 +39,7 @@ def practice_loss(
         weights_BT[i, : len(weights)] = torch.tensor(weights)
     batch = replace(batch, loss_mask_BT=(weights_BT > 0).float()).to(loaded.device)
     logprobs_BT, _ = response_logprobs(
-        loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=bf16, share_prefix=False
+        loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=bf16, layout="padded"
     )
     weights_BT = weights_BT.to(loaded.device)
     return sft_loss(logprobs_BT, weights_BT, float(weights_BT.sum()))
@@ -64,5 +64,5 @@ def _sample(
     return sample, weights
 
 
-def _no_pixels(ref: ImageRef) -> None:
+def _no_pixels(ref: ImageRef) -> Pixels:
     raise AssertionError("practice has no pictures")

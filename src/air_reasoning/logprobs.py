@@ -12,13 +12,15 @@ tokens sampled with ``top_p`` below 1, whose cut the trainer does not repeat.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
 from air_reasoning.batch import GroupBatch, Pixels, join_pixels
+
+Layout = Literal["shared", "padded", "packed"]
 
 NEVER = -1e9
 """Logit of a banned token: probability 0 without the infinities that break the entropy."""
@@ -30,7 +32,7 @@ def response_logprobs(
     *,
     temperature: float = 1.0,
     banned_ids: Sequence[int] = (),
-    share_prefix: bool = True,
+    layout: Layout = "shared",
     autocast: bool = False,
     entropy_grad: bool = False,
     chunk_elements: int = 2**23,
@@ -45,8 +47,10 @@ def response_logprobs(
         batch: on the model's device.
         temperature: of sampling; above 0.
         banned_ids: tokens that no row could sample (picture placeholders), as the sampler had them.
-        share_prefix: compute each prompt once. False runs every row in full, for gradient
-            checkpointing, which cannot fill a cache.
+        layout: how rows go through the model, with the same result. shared: each prompt once.
+            padded: every row in full, for gradient checkpointing, which cannot fill a cache.
+            packed: every row in full, one behind the other without padding; for flash attention
+            (other kinds pay for the squared length of the pack).
         autocast: run in bfloat16 but for the softmax. On a CPU this pays only with eager attention
             (``model.set_attn_implementation("eager")``): the bfloat16 backward of sdpa is slow.
         entropy_grad: let gradients through the entropy, for an entropy bonus.
@@ -58,7 +62,7 @@ def response_logprobs(
     trained_BT = batch.loss_mask_BT > 0
     device = batch.response_ids_BT.device
     with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
-        hidden_BTh = _hidden_shared(model, batch) if share_prefix else _hidden_full(model, batch)
+        hidden_BTh = _HIDDEN[layout](model, batch)
         logprobs_N, entropy_N = _token_logprobs(
             model.lm_head,
             hidden_BTh[trained_BT],
@@ -111,8 +115,29 @@ def _hidden_full(model: Any, batch: GroupBatch) -> Tensor:
     return hidden[:, batch.prompt_ids_PL.shape[1] - 1 : -1]
 
 
+def _hidden_packed(model: Any, batch: GroupBatch) -> Tensor:
+    """The same states from one row of all tokens; a position that restarts starts a new row."""
+    ids, mask, pixels = _full_rows(batch)
+    real = mask > 0
+    positions = _positions(model, ids, mask, pixels)
+    places = (mask.cumsum(1) - 1)[None]  # the fourth row, by which transformers tells rows apart
+    packed = torch.cat([places, positions])[:, real][:, None]
+    flat = _forward(model, ids[real][None], None, packed, pixels, None)[0]
+    hidden = flat.new_zeros(*ids.shape, flat.shape[-1])
+    hidden = hidden.masked_scatter(real[..., None], flat)
+    return hidden[:, batch.prompt_ids_PL.shape[1] - 1 : -1]
+
+
+_HIDDEN = {"shared": _hidden_shared, "padded": _hidden_full, "packed": _hidden_packed}
+
+
 def _forward(
-    model: Any, ids: Tensor, mask: Tensor, positions: Tensor, pixels: Pixels | None, cache: Any
+    model: Any,
+    ids: Tensor,
+    mask: Tensor | None,
+    positions: Tensor,
+    pixels: Pixels | None,
+    cache: Any,
 ) -> Tensor:
     return model.model(
         input_ids=ids,

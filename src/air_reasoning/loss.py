@@ -9,7 +9,7 @@ Every sum is divided by the ``denominator`` passed in, the number of trainable t
 batch, however it is split, padded or spread over processes.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Literal
 
 import torch
@@ -149,6 +149,17 @@ def merge_metrics(parts: Iterable[Metrics]) -> Metrics:
                 merged[name] = max(merged[name], value)
             else:
                 merged[name] += value
+    return merged
+
+
+def mean_metrics(parts: Sequence[Metrics]) -> Metrics:
+    """Metrics of several updates as one: ``*_max`` by maximum, the others averaged."""
+    if len(parts) == 1:
+        return parts[0]
+    merged: Metrics = {}
+    for name in {name: None for part in parts for name in part}:
+        values = [part[name] for part in parts if name in part]
+        merged[name] = max(values) if name.endswith("_max") else sum(values) / len(values)
     return merged
 
 

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from air_reasoning.config import Config
 from air_reasoning.errors import AirError, ConfigError, DataError
+from air_reasoning.models.sharding import gathered, spread_like
 
 
 class OptimizerConfig(Config):
@@ -39,7 +40,9 @@ class OptimizerConfig(Config):
     warmup_steps: int = Field(default=0, ge=0)
     """Steps of linear rise from 0 to lr."""
     decay_share: float = Field(default=0.0, ge=0, le=1)
-    """Last share of the training in which lr falls linearly."""
+    """Last share of the training in which lr falls; 1: right after the warm-up."""
+    decay: Literal["linear", "cosine"] = "linear"
+    """Shape of the fall."""
     final_share: float = Field(default=0.1, ge=0, le=1)
     """What is left of lr at the end of the fall."""
 
@@ -53,6 +56,11 @@ class ModelOptimizer:
     lr: float
     max_grad_norm: float
 
+    @property
+    def sharded(self) -> bool:
+        """Whether the parameters are spread over processes (FSDP2)."""
+        return any(hasattr(parameter, "full_tensor") for parameter in self.parameters.values())
+
     def step(self, scale: float = 1.0) -> dict[str, float]:
         """Clip, step with ``lr * scale``, clear the gradients.
 
@@ -62,7 +70,8 @@ class ModelOptimizer:
         Raises:
             AirError: if the gradient is not finite; the weights are as they were.
         """
-        norm = nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm).item()
+        total = nn.utils.clip_grad_norm_(self.parameters.values(), self.max_grad_norm)
+        norm = float(gathered(total) if self.sharded else total)
         if not math.isfinite(norm):
             raise AirError(
                 f"the gradient norm is {norm}: the loss is not finite or training diverged. The "
@@ -82,8 +91,13 @@ class ModelOptimizer:
             part.zero_grad(set_to_none=True)
 
     def state_dict(self) -> dict[str, Any]:
-        """Averages and momenta, with the names and shapes they belong to."""
-        return {"shapes": self._shapes(), "parts": [part.state_dict() for part in self.parts]}
+        """Averages and momenta, with the names and shapes they belong to.
+
+        Of spread parameters they are gathered, so that the state does not depend on the number of
+        processes; all call it together.
+        """
+        parts = [part.state_dict() for part in self.parts]
+        return {"shapes": self._shapes(), "parts": gathered(parts) if self.sharded else parts}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Continue from ``state_dict``.
@@ -106,6 +120,10 @@ class ModelOptimizer:
             )
         for part, values in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(values)
+            if self.sharded:
+                for parameter, state in part.state.items():
+                    for name, value in state.items():
+                        state[name] = spread_like(value, parameter)
 
     def _shapes(self) -> dict[str, list[int]]:
         return {name: list(parameter.shape) for name, parameter in self.parameters.items()}
@@ -163,7 +181,7 @@ def lr_scale(step: int, total_steps: int, config: OptimizerConfig) -> float:
     """Share of the peak learning rate at a step, counted from 0.
 
     With 10 steps, 2 of warm-up, the last 0.4 decaying to 0.1: 0.5, 1, 1, 1, 1, 1, 0.775, 0.55,
-    0.325, 0.1.
+    0.325, 0.1; as a cosine the last four are 0.868, 0.55, 0.232, 0.1.
     """
     if step < config.warmup_steps:
         return (step + 1) / config.warmup_steps
@@ -171,7 +189,10 @@ def lr_scale(step: int, total_steps: int, config: OptimizerConfig) -> float:
     progress = step + 1 - (total_steps - decay_steps)
     if progress <= 0:
         return 1.0
-    return max(config.final_share, 1 - (1 - config.final_share) * progress / decay_steps)
+    fallen = min(1.0, progress / decay_steps)
+    if config.decay == "cosine":
+        fallen = (1 - math.cos(math.pi * fallen)) / 2
+    return max(config.final_share, 1 - (1 - config.final_share) * fallen)
 
 
 def _matches(name: str, pattern: str) -> bool:

@@ -11,6 +11,7 @@ from pydantic import Field
 
 from air_reasoning.batch import LoadPixels, group_batch
 from air_reasoning.config import Config
+from air_reasoning.errors import DataError
 from air_reasoning.images import load_ref
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
@@ -29,16 +30,11 @@ class AnchorConfig(Config):
     """Weight of the cross entropy beside the policy loss; 0 switches it off."""
 
 
-def anchor_loss(
-    loaded: LoadedModel, tasks: Sequence[Task], load_pixels: LoadPixels, *, bf16: bool
-) -> torch.Tensor | None:
-    """Mean cross entropy over the thoughts of ``meta.reasoning``; None if no task has one."""
-    known = [task for task in tasks if task.meta.get("reasoning")]
-    if not known:
-        return None
+def anchor_rows(loaded: LoadedModel, tasks: Sequence[Task]) -> list[TrainingSample]:
+    """The thoughts of ``meta.reasoning`` as rows of the loss; tasks without one have none."""
     renderer, token_text = Renderer(loaded, AIR), TokenText(loaded.tokenizer)
     rows: list[TrainingSample] = []
-    for number, task in enumerate(known):
+    for number, task in enumerate(task for task in tasks if task.meta.get("reasoning")):
         ids = token_text.encode([Text(f"<think>{task.meta['reasoning']}</think>", tags=True)])
         rows.append(
             TrainingSample(
@@ -51,13 +47,29 @@ def anchor_loss(
                 images=prompt_images(task),
             )
         )
-    batch, _ = group_batch(
+    return rows
+
+
+def anchor_loss(
+    loaded: LoadedModel,
+    rows: Sequence[TrainingSample],
+    load_pixels: LoadPixels,
+    denominator: float,
+    *,
+    bf16: bool,
+) -> torch.Tensor:
+    """Cross entropy over ``rows``, divided by the tokens of all rows of all processes.
+
+    Raises:
+        DataError: a row's placeholders do not match its pictures.
+    """
+    batch, counts = group_batch(
         rows, load_pixels, image_token_id=loaded.image_token_id, merge_size=loaded.merge_size
     )
-    if batch is None:
-        return None
+    if batch is None or counts["batch/image_mismatch"]:
+        raise DataError("a task's placeholders do not match its pictures; is one of them broken?")
     batch = batch.to(loaded.device)
     logprobs, _ = response_logprobs(
-        loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=bf16, share_prefix=False
+        loaded.model, batch, banned_ids=loaded.placeholder_ids, autocast=bf16, layout="padded"
     )
-    return sft_loss(logprobs, batch.loss_mask_BT, float(batch.loss_mask_BT.sum()))
+    return sft_loss(logprobs, batch.loss_mask_BT, denominator)

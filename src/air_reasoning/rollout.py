@@ -297,10 +297,12 @@ async def rollout_groups(
     n_forbid: int = 0,
     seed: int = 0,
     label: str = "",
+    first_place: int = 0,
 ) -> list[TrajectoryGroup]:
     """A group for each task, all rolled out at once, in the order of the tasks.
 
-    Group ids are ``{label}{place}:{task id}``; give each step of a run a label of its own.
+    Group ids are ``{label}{place}:{task id}``; give each step of a run a label of its own, and
+    each part of a step the place of its first task.
     """
     return await _all(
         [
@@ -313,7 +315,7 @@ async def rollout_groups(
                 n_forbid=n_forbid,
                 seed=seed,
             )
-            for place, task in enumerate(tasks)
+            for place, task in enumerate(tasks, first_place)
         ]
     )
 

@@ -191,7 +191,7 @@ def sft_step(
         batch,
         banned_ids=loaded.placeholder_ids,
         autocast=config.bf16,
-        share_prefix=False,
+        layout="padded",
     )
     return sft_loss(logprobs, weights, float(weights.sum()))
 

@@ -35,12 +35,20 @@ SPREAD = 1.5
 class SamplesConfig(Config):
     """Which trajectories the loss leaves out."""
 
+    drop_constant: bool = True
+    """Leave out groups whose advantages are all zero (DAPO, arXiv 2503.14476); else their tokens
+    count in the loss's denominator."""
     mask_truncated: bool = True
     """Leave out trajectories that hit the turn, token or context limit (Mini-o3): punishing them
     teaches early answers."""
     mask_void_turns: bool = True
     """Leave out trajectories with a turn of neither code nor answer (SimpleTIR, arXiv 2509.02479):
     their unlikely tokens blow up gradients."""
+
+
+def add_counts(counts: Counts, more: Counts) -> Counts:
+    """Counts of two rounds or processes as one."""
+    return counts | {name: counts.get(name, 0.0) + count for name, count in more.items()}
 
 
 def drop_lost(groups: Sequence[TrajectoryGroup]) -> tuple[list[TrajectoryGroup], Counts]:
@@ -64,16 +72,31 @@ def drop_lost(groups: Sequence[TrajectoryGroup]) -> tuple[list[TrajectoryGroup],
     return kept, {"groups/lost_trajectories": float(lost), "groups/lost_groups": lost_groups}
 
 
-def keep_informative(groups: Sequence[TrajectoryGroup]) -> tuple[list[TrajectoryGroup], Counts]:
+def first_fault(groups: Sequence[TrajectoryGroup]) -> str:
+    """What was wrong with the first trajectory that we lost; empty if none is."""
+    for trajectory in (t for group in groups for t in group.trajectories):
+        if trajectory.stop.our_fault:
+            lost = [e.error for e in trajectory.executions if e.status == "lost" and e.error]
+            said = trajectory.error or (lost[0]["message"] if lost else "")
+            return f"The first: {trajectory.id}, {trajectory.stop}: {said}"
+    return ""
+
+
+def keep_informative(
+    groups: Sequence[TrajectoryGroup], config: SamplesConfig | None = None
+) -> tuple[list[TrajectoryGroup], Counts]:
     """Drop the groups in which every advantage is zero (dynamic sampling, arXiv 2503.14476).
+
+    With ``drop_constant`` off they are only counted.
 
     Returns:
         The groups kept, and the counts ``groups/informative`` and ``groups/constant``.
     """
-    kept = [g for g in groups if any(abs(a) > NEGLIGIBLE for a in g.advantages)]
+    teaching = [g for g in groups if any(abs(a) > NEGLIGIBLE for a in g.advantages)]
+    kept = teaching if config is None or config.drop_constant else list(groups)
     return kept, {
-        "groups/informative": float(len(kept)),
-        "groups/constant": float(len(groups) - len(kept)),
+        "groups/informative": float(len(teaching)),
+        "groups/constant": float(len(groups) - len(teaching)),
     }
 
 
@@ -142,6 +165,20 @@ def _fitting(samples: Sequence[TrainingSample], max_tokens: int) -> list[list[Tr
             batches.append([sample])
             prompt, response = len(sample.prompt_ids), len(sample.token_ids)
     return batches
+
+
+def mini_batches(samples: Sequence[TrainingSample], count: int) -> list[list[TrainingSample]]:
+    """At most ``count`` parts of whole groups, as equal in groups as can be, for one update each.
+
+    Without samples one empty part: the reading anchor may still teach.
+    """
+    groups = list(dict.fromkeys(sample.group_id for sample in samples))
+    count = max(1, min(count, len(groups)))
+    part_of = {group: place * count // len(groups) for place, group in enumerate(groups)}
+    parts: list[list[TrainingSample]] = [[] for _ in range(count)]
+    for sample in samples:
+        parts[part_of[sample.group_id]].append(sample)
+    return parts
 
 
 _REASONS = ("our_fault", "truncated", "void_turn", "banned_unused")

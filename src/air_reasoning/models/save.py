@@ -8,6 +8,7 @@ import torch
 
 from air_reasoning.errors import DataError
 from air_reasoning.models.load import LoadedModel
+from air_reasoning.models.sharding import spread_like
 
 
 def save_model(loaded: LoadedModel, folder: Path, *, dtype: torch.dtype | None = None) -> None:
@@ -37,6 +38,9 @@ def load_weights(model: Any, folder: Path) -> None:
         for file in files:
             with safe_open(file, framework="pt") as stored:
                 state |= {name: stored.get_tensor(name) for name in stored.keys()}  # noqa: SIM118 - no dict
+        if hasattr(model, "call_with_weights"):  # spread over processes
+            own = model.state_dict()
+            state = {n: spread_like(v, own[n]) if n in own else v for n, v in state.items()}
         missing, unexpected = model.load_state_dict(state, strict=False)
     except (SafetensorError, RuntimeError) as error:
         raise DataError(f"{folder}: weights of another shape, or damaged: {error}") from error
