@@ -6,7 +6,7 @@ import threading
 import pytest
 
 from air_reasoning.answers import answer_text, check_answer, compare, extract_answer
-from air_reasoning.math_verify_child import verify
+from air_reasoning.math_verify_child import hopeless, verify
 from air_reasoning.types import Answer, Execution, Segment, Trajectory
 
 
@@ -191,12 +191,27 @@ def test_math_verify_reads_what_the_fast_path_cannot():
     assert (verdict.correct, verdict.method, verdict.timed_out) == (True, "math_verify", False)
 
 
+@pytest.mark.parametrize(
+    "text", [r"9^{9^{9^{9}}}", r"(10^{6})!", "99999!", "x^{1000000}", r"2^{3^{40}}"]
+)
+def test_what_nobody_can_compute_counts_as_timed_out_without_trying(text):
+    verdict = check_answer(Answer(value="3", type="expr"), rf"\boxed{{{text}}}", [])
+    assert (verdict.correct, verdict.timed_out or verdict.method == "number") == (False, True)
+    assert hopeless(text)
+
+
+@pytest.mark.parametrize("text", [r"2^{2^{3}}", "x^{100}", "5!", "n!", "10^{-6}", "a^{b^{c}}"])
+def test_what_can_be_computed_is_tried(text):
+    assert not hopeless(text)
+
+
 def test_a_hang_is_killed_counted_and_the_next_question_is_answered():
-    assert verify("a+b", "b+a") is True  # the child is up
-    verdict = check_answer(Answer(value="3", type="expr"), r"\boxed{9^{9^{9^{9}}}}", [])
+    hang = r"\boxed{\sum_{k=1}^{10^{9}} k^k}"
+    verdict = check_answer(Answer(value="x^2", type="expr"), hang, [])
     assert not verdict.correct
     assert verdict.timed_out
     assert verify("x+y", "y+x") is True
+    assert verify("x+y", "y-x") is False
 
 
 @pytest.mark.parametrize(

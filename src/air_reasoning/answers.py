@@ -41,6 +41,8 @@ _NAMED_LETTER = re.compile(
 _BARE_LETTER = re.compile(r"(?<![\w'])([B-HJ-Z]|A(?! [a-z]))(?![\w'])")
 _MATHS = re.compile(r"[\\^=<>∪]|\d\s*[a-z]\b|[a-z]\s*[-+*/]", re.I)
 _LATEX = re.compile(r"[\\^]")
+_COMMAND = re.compile(r"\\(?:text|textbf|textrm|mathrm|mathbf|mbox)\s*\{[^{}]*\}|\\[a-zA-Z]+")
+_UNKNOWN = re.compile(r"[a-df-hj-zA-Z]")
 _FALLBACK_CHARS = 200
 _TAIL_CHARS = 2_000
 
@@ -149,6 +151,8 @@ def _compare_number(answer: Answer, gold: str, given: str) -> tuple[bool, Method
         return True, "string", False
     # Numbers are what training asks for all the time: garbage is not worth a question to the child.
     worth = _LATEX if answer.type in ("int", "float") else _MATHS
+    if a is not None and _UNKNOWN.search(_COMMAND.sub("", given.rpartition("=")[2])):
+        return False, "number", False  # an unknown is left, so it is no number
     if worth.search(given) and (a is not None or _MATHS.search(gold)):
         correct = verify(gold, given)
         return correct is True, "math_verify", correct is None

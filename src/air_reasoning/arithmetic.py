@@ -8,6 +8,7 @@ import math
 import re
 from fractions import Fraction
 
+MAX_CHARS = 2_000
 MAX_DEPTH = 24
 MAX_BITS = 16_384
 _DIGITS = "0123456789."
@@ -35,6 +36,8 @@ def evaluate(text: str) -> Fraction | float | None:
 
     Exact (a Fraction) while only whole powers and perfect squares occur, else a float.
     """
+    if len(text) > MAX_CHARS:
+        return None
     mixed = _MIXED.fullmatch(text)
     if mixed and int(mixed[4]):
         value = int(mixed[2]) + Fraction(int(mixed[3]), int(mixed[4]))
@@ -153,6 +156,8 @@ class _Parser:
         return _real(float(base) ** float(exponent))
 
     def atom(self, depth: int) -> Fraction | float:
+        if depth > MAX_DEPTH:
+            raise _NotANumber
         token = self.take()
         match token:
             case "π":
@@ -176,7 +181,7 @@ class _Parser:
         token = self.next
         if token.isdigit() and len(token) > 1:
             self.tokens[self.position : self.position + 1] = [token[0], token[1:]]
-        return self.atom(depth)
+        return self.atom(depth + 1)
 
     def root(self, depth: int) -> Fraction | float:
         degree = Fraction(2)
@@ -184,7 +189,7 @@ class _Parser:
             self.take()
             degree = self.sum(depth + 1)
             self.take("]")
-        value = self.argument(depth) if self.next not in ("(", "{") else self.atom(depth)
+        value = self.argument(depth)
         if degree == 2 and isinstance(value, Fraction) and value >= 0:
             top, bottom = math.isqrt(value.numerator), math.isqrt(value.denominator)
             if top * top == value.numerator and bottom * bottom == value.denominator:

@@ -1,20 +1,23 @@
-"""math-verify in a child process that can be killed: the last resort of ``answers``.
+r"""math-verify in child processes that can be killed: the last resort of ``answers``.
 
 Eight characters (``9^{9^{9^9}}``) send sympy into an endless computation, and math-verify's own
-time-outs use signals, which work on the main thread only. So one persistent child with a memory
-limit answers over pipes; a question that takes longer than the deadline costs the child its life,
-and the next child is started at once. Safe from any thread: questions queue up behind a lock.
+time-outs use signals, which work on the main thread only. So a few persistent children with a
+memory limit answer over pipes; a question that takes longer than the deadline costs a worker its
+life (``math_verify_main``), and the next worker is there in milliseconds. Safe from any thread and
+event loop: each question takes a child of its own from the pool, or waits for one.
 """
 
 import atexit
 import contextlib
 import json
 import os
+import re
 import select
 import subprocess
 import sys
 import threading
 import time
+from collections import OrderedDict
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +25,15 @@ from air_reasoning.errors import PrerequisiteError
 
 DEADLINE_S = 2.0
 START_S = 60.0
-MAX_WAIT = 10  # times the deadline, on the clock, for a child that gets no processor
+GRACE_S = 20.0  # for a child that itself gets no processor
 MAX_CHARS = 1_000
+CHILDREN = max(1, min(4, os.cpu_count() or 1))
+REMEMBERED = 4_096
+MAX_EXPONENT = 10_000
+
+_TOWER = re.compile(r"\d\s*\^[\s{(]*(\d+)\s*\^[\s{(]*(\d+)")
+_EXPONENT = re.compile(r"\^[\s{(]*-?(\d+)")
+_FACTORIAL = re.compile(r"(?<![\d.])(\d{4,})\s*!|\([^()!]*\^[^()!]*\)\s*!")
 
 
 @dataclass(kw_only=True, slots=True)
@@ -39,58 +49,99 @@ class _Child:
         return self.owner == os.getpid() and self.process.poll() is None
 
 
+_places = threading.BoundedSemaphore(CHILDREN)
 _lock = threading.Lock()
-_child: _Child | None = None
+_idle = list[_Child]()
+_all = list[_Child]()
+_known = OrderedDict[tuple[str, str], bool | None]()
 
 
 def verify(gold: str, given: str, deadline_s: float = DEADLINE_S) -> bool | None:
     """Whether math-verify takes the two for equal; None if the deadline passed.
 
-    The deadline is in seconds of the child's processor time, the same as the clock's on a machine
-    that is not overloaded. Text over ``MAX_CHARS`` is unequal without a look. The child's start
-    (about a second, once) is not part of the deadline. An error or the end of memory inside
-    math-verify is "unequal".
+    The deadline is in seconds on the clock, of one question; the start of a child (about a second,
+    once) is not part of it. What cannot be computed at all (``hopeless``) counts as passed at once.
+    Text over ``MAX_CHARS`` is unequal without a look. An error or the end of memory inside
+    math-verify is "unequal". The last ``REMEMBERED`` answers are remembered, so that a hostile text
+    costs its time once.
 
     Raises:
         PrerequisiteError: math-verify cannot be imported.
     """
     if len(gold) > MAX_CHARS or len(given) > MAX_CHARS:
         return False
-    question = json.dumps({"gold": gold, "given": given}).encode() + b"\n"
+    if hopeless(gold) or hopeless(given):
+        return None
     with _lock:
-        child = _ready_child()
-        try:
-            _write(child, question)
-            reply = _reply(child, deadline_s)
-        except (BrokenPipeError, EOFError):  # the memory limit ended it
-            _stop()
-            return False
-        if reply is None:
-            _stop()
-            _start()
-            return None
-        return reply == b"1"
+        if (gold, given) in _known:
+            _known.move_to_end((gold, given))
+            return _known[gold, given]
+    with _places:
+        reply = _asked(gold, given, deadline_s)
+    with _lock:
+        _known[gold, given] = reply
+        if len(_known) > REMEMBERED:
+            _known.popitem(last=False)
+    return reply
 
 
-def _ready_child() -> _Child:
-    """The running child, started if this process has none, once it has said "ready"."""
-    child = _child if _child is not None and _child.usable else _start()
-    if child.ready:
-        return child
+def hopeless(text: str) -> bool:
+    r"""Whether a power or factorial of plain numbers is beyond any computer.
+
+    True for ``9^{9^{9^{9}}}`` and ``(10^{6})!``, False for ``2^{2^{3}}`` and ``x^{100}``.
+    """
+    if "!" in text and _FACTORIAL.search(text):
+        return True
+    if any(len(m[1]) > 5 or int(m[1]) > MAX_EXPONENT for m in _EXPONENT.finditer(text)):
+        return True
+    for match in _TOWER.finditer(text):
+        base, exponent = int(match[1]), int(match[2])
+        if base > 1 and exponent * base.bit_length() > MAX_EXPONENT.bit_length():
+            return True
+    return False
+
+
+def _asked(gold: str, given: str, deadline_s: float) -> bool | None:
+    child = _take()
+    question = json.dumps({"gold": gold, "given": given, "deadline_s": deadline_s}).encode()
+    try:
+        assert child.process.stdin is not None
+        child.process.stdin.write(question + b"\n")
+        child.process.stdin.flush()
+        reply = _read_line(child, time.monotonic() + deadline_s + GRACE_S)
+    except (BrokenPipeError, EOFError):
+        reply = b"ended"
+    if reply in (b"1", b"0", b"timeout", b"ended") and child.usable:
+        with _lock:
+            _idle.append(child)
+    else:
+        _end(child)
+    return None if reply in (b"timeout", None) else reply == b"1"
+
+
+def _take() -> _Child:
+    """A child that nobody else speaks to, once it has said "ready"."""
+    with _lock:
+        while _idle:
+            child = _idle.pop()
+            if child.usable:
+                return child
+            _all.remove(child)
+        child = _started()
+        _all.append(child)
     try:
         child.ready = _read_line(child, time.monotonic() + START_S) == b"ready"
     except EOFError:
         child.ready = False
     if not child.ready:
-        _stop()
+        _end(child)
         raise PrerequisiteError(
             "math-verify did not start; it belongs in the same environment: pip install math-verify"
         )
     return child
 
 
-def _start() -> _Child:
-    global _child
+def _started() -> _Child:
     process = subprocess.Popen(
         [sys.executable, "-I", str(Path(__file__).with_name("math_verify_main.py"))],
         stdin=subprocess.PIPE,
@@ -99,16 +150,18 @@ def _start() -> _Child:
         env={"PATH": os.environ.get("PATH", ""), "OMP_NUM_THREADS": "1"},
         start_new_session=True,  # Ctrl-C is for the command, which then ends the child itself
     )
-    _child = _Child(process=process, owner=os.getpid())
-    return _child
+    return _Child(process=process, owner=os.getpid())
 
 
-def _stop() -> None:
-    global _child
-    child, _child = _child, None
-    if child is None or child.owner != os.getpid():
+def _end(child: _Child) -> None:
+    """Kill a child and its worker, which are a session of their own."""
+    with _lock:
+        if child in _all:
+            _all.remove(child)
+    if child.owner != os.getpid():
         return
-    child.process.kill()
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(child.process.pid, 9)
     child.process.wait()
     for pipe in (child.process.stdin, child.process.stdout):
         if pipe is not None:
@@ -116,41 +169,21 @@ def _stop() -> None:
                 pipe.close()
 
 
-atexit.register(_stop)
+@atexit.register
+def _end_all() -> None:
+    for child in list(_all):
+        _end(child)
 
 
-def _write(child: _Child, line: bytes) -> None:
-    assert child.process.stdin is not None
-    child.process.stdin.write(line)
-    child.process.stdin.flush()
+def _forget() -> None:
+    """In a forked process: the parent's children and locks are not ours."""
+    global _places, _lock
+    _places, _lock = threading.BoundedSemaphore(CHILDREN), threading.Lock()
+    _idle.clear()
+    _all.clear()
 
 
-def _reply(child: _Child, deadline_s: float) -> bytes | None:
-    """The answer, or None once the child has had ``deadline_s`` seconds of processor for it.
-
-    Not of the clock: otherwise a verdict would depend on what else the machine is doing.
-    """
-    started, before = time.monotonic(), _cpu_seconds(child)
-    left = deadline_s
-    while left > 0 and time.monotonic() - started < MAX_WAIT * deadline_s:
-        reply = _read_line(child, time.monotonic() + max(left, 0.02))
-        if reply is not None:
-            return reply
-        used = _cpu_seconds(child)
-        if used is None or before is None:
-            return None
-        left = deadline_s - (used - before)
-    return None
-
-
-def _cpu_seconds(child: _Child) -> float | None:
-    """Processor time of the child so far; None where the system does not tell."""
-    try:
-        stat = Path(f"/proc/{child.process.pid}/stat").read_text(encoding="utf-8")
-    except OSError:
-        return None
-    user, system = stat.rpartition(")")[2].split()[11:13]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+os.register_at_fork(after_in_child=_forget)
 
 
 def _read_line(child: _Child, until: float) -> bytes | None:
