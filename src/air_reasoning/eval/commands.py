@@ -1,5 +1,6 @@
 """``air eval score`` and ``air eval compare``; heavy imports inside."""
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -40,15 +41,29 @@ def score(
         Path | None, typer.Option("--json", help="Write one JSON line an item here.")
     ] = None,
     split: Annotated[str, typer.Option(help="Split.  [default: the one with these ids]")] = "",
+    judge_endpoint: Annotated[
+        str, typer.Option(help="Chat-completions URL of a judge model (MathVerse, free-form).")
+    ] = "",
+    judge_model: Annotated[str, typer.Option(help="The judge's name there.")] = "",
+    judge_cache: Annotated[Path, typer.Option(help="Where its verdicts are kept.")] = Path(
+        "judge-cache.jsonl"
+    ),
 ) -> None:
     """Score responses that were made elsewhere and print the accuracy."""
+    from air_reasoning.eval.judge import Judge, JudgeConfig
     from air_reasoning.eval.known import find_adapter
     from air_reasoning.eval.score import score_file
     from air_reasoning.files import atomic_write
     from air_reasoning.json_io import dump_line
 
     adapter = find_adapter(benchmark)
-    scored = score_file(adapter, responses, data, mode=mode, start=start, split=split)
+    judge_config = JudgeConfig(endpoint=judge_endpoint, model=judge_model)
+    with Judge(judge_config, judge_cache) if judge_endpoint else nullcontext() as judge:
+        scored = score_file(
+            adapter, responses, data, mode=mode, start=start, split=split, judge=judge
+        )
+    if judge is not None:
+        scored.notes.append(f"judge: {judge_config.identity}, asked {judge.asked} times")
     if json_out is not None:
         lines = [dump_line(item.to_json()) for item in scored.items]
         atomic_write(json_out, b"".join(line + b"\n" for line in lines))

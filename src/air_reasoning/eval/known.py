@@ -10,7 +10,10 @@ from air_reasoning.config import BENCHMARKS_VARIABLE
 from air_reasoning.errors import ConfigError
 from air_reasoning.eval.benchmarks.adapter import Adapter
 
-BENCHMARKS = ("mathvista", "mathvision", "logicvista")
+BENCHMARKS = (
+    *("mathvista", "mathverse", "mathvision", "wemath", "dynamath", "logicvista", "chartqa"),
+    *("olympiadbench", "geoqa", "generic"),
+)
 
 
 def find_adapter(name: str) -> Adapter:

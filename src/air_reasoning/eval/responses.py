@@ -7,22 +7,16 @@ Read are JSON (an object by item, or a list), JSON lines, CSV, parquet, each als
 folders of ``air eval``. A row without a key of its own gets the object's key as ``id``.
 """
 
-import csv
-import gzip
-import io
-import sys
-import zlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 from air_reasoning.answers import answer_text
-from air_reasoning.errors import DataError, PrerequisiteError
-from air_reasoning.json_io import from_json, parse_json
+from air_reasoning.errors import DataError
+from air_reasoning.eval.benchmarks.rows import Row, read_rows
+from air_reasoning.json_io import from_json
 from air_reasoning.run_reader import read_trajectories
 from air_reasoning.types import Trajectory
-
-Row = dict[str, Any]
 
 
 def read_responses(path: Path) -> list[Row]:
@@ -31,96 +25,50 @@ def read_responses(path: Path) -> list[Row]:
     Raises:
         DataError: absent, unreadable, not the format that its name says, or without rows.
     """
-    rows = list(_run_rows(path)) if path.is_dir() else _file_rows(path)
+    if (path / "trajectories").is_dir():
+        rows = list(_run_rows(path))
+    elif path.is_dir():  # one file a variant, as DynaMath's scripts write
+        files = sorted(file for file in path.iterdir() if file.is_file())
+        rows = [{"variant": n, **row} for n, file in enumerate(files, 1) for row in read_rows(file)]
+    else:
+        rows = read_rows(path)
     if not rows:
         raise DataError(f"{path}: holds no responses")
     return rows
 
 
 def first_value(row: Mapping[str, Any], keys: tuple[str, ...]) -> Any:
-    """The value under the first of ``keys`` that the row has; ``* x`` is any key ending in `` x``.
+    """The value under the first of ``keys`` that the row has; None if there is none.
 
-    Empty text counts as absent while another key may have something; None if there is none.
+    ``* x`` is any key that ends in `` x``, ``a.b`` is inside the object ``a``, ``a+b`` is both
+    joined by a colon and ``a@b`` both by an at (b is 1 if absent). Empty text counts as absent
+    while another key may have something.
     """
     empty = None
     for key in keys:
-        ending = key.removeprefix("*")
-        names = [key] if ending == key else [name for name in row if name.endswith(ending)]
-        for name in names:
-            value = row.get(name)
-            if value is not None and value != "":
-                return value
-            empty = value if name in row else empty
+        value = _value(row, key)
+        if value is not None and value != "":
+            return value
+        empty = value if value is not None else empty
     return empty
 
 
-def _file_rows(path: Path) -> list[Row]:
-    data = _bytes(path)
-    suffixes = [suffix for suffix in path.suffixes if suffix != ".gz"]
-    match suffixes[-1] if suffixes else "":
-        case ".jsonl":
-            lines = [(i, line) for i, line in enumerate(data.splitlines(), 1) if line.strip()]
-            return [_row(parse_json(line, f"{path}:{i}"), f"{path}:{i}") for i, line in lines]
-        case ".json":
-            return _json_rows(parse_json(data, str(path)), path)
-        case ".csv":
-            return _csv_rows(data, path)
-        case ".parquet":
-            return _parquet_rows(data, path)
-        case other:
-            raise DataError(
-                f"{path}: responses end in .json, .jsonl, .csv or .parquet (also .gz), or are a "
-                f"run folder; not {other or 'without an ending'}"
-            )
-
-
-def _bytes(path: Path) -> bytes:
-    try:
-        data = path.read_bytes()
-        return gzip.decompress(data) if data.startswith(b"\x1f\x8b") else data
-    except FileNotFoundError:
-        raise DataError(f"{path}: no such file of responses; check the path") from None
-    except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{path}: cannot be read ({error}); copy it again") from None
-
-
-def _json_rows(data: Any, path: Path) -> list[Row]:
-    if isinstance(data, list):
-        return [_row(row, f"{path}: item {i}") for i, row in enumerate(cast(list[Any], data))]
-    if not isinstance(data, dict):
-        raise DataError(f"{path}: expected an object by item or a list of items")
-    rows = list[Row]()
-    for key, value in cast(dict[str, Any], data).items():
-        row = {"response": value} if isinstance(value, str) else _row(value, f"{path}: {key}")
-        rows.append({"id": key, **row})
-    return rows
-
-
-def _row(value: Any, where: str) -> Row:
-    if not isinstance(value, dict):
-        raise DataError(f"{where}: expected an object, found {type(value).__name__}")
-    return cast(Row, value)
-
-
-def _csv_rows(data: bytes, path: Path) -> list[Row]:
-    csv.field_size_limit(sys.maxsize)
-    try:
-        text = io.StringIO(data.decode("utf-8-sig"), newline="")
-        return [dict(row) for row in csv.DictReader(text, strict=True)]
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: not CSV in UTF-8 ({error}); export it again") from None
-
-
-def _parquet_rows(data: bytes, path: Path) -> list[Row]:
-    try:
-        import pyarrow
-        import pyarrow.parquet as parquet
-    except ModuleNotFoundError:
-        raise PrerequisiteError("pyarrow is not installed; pip install pyarrow") from None
-    try:
-        return parquet.read_table(io.BytesIO(data)).to_pylist()
-    except (pyarrow.ArrowException, OSError) as error:
-        raise DataError(f"{path}: not parquet ({error})") from None
+def _value(row: Mapping[str, Any], key: str) -> Any:
+    if key.startswith("*"):
+        return next((row[name] for name in row if name.endswith(key[1:])), None)
+    if "+" in key:
+        parts = [row.get(part) for part in key.split("+")]
+        return None if None in parts else ":".join(str(part) for part in parts)
+    if "@" in key:
+        first, _, second = key.partition("@")
+        value = row.get(first)
+        whole = value is None or "@" in str(value)
+        return value if whole else f"{value}@{row.get(second, 1)}"
+    if key not in row and "." in key:
+        outer, _, inner = key.partition(".")
+        inside = row.get(outer)
+        return inside.get(inner) if isinstance(inside, dict) else None
+    return row.get(key)
 
 
 def _run_rows(path: Path) -> Iterator[Row]:

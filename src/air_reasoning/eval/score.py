@@ -15,14 +15,19 @@ from typing import Any, Literal
 from air_reasoning.answers import Verdict
 from air_reasoning.errors import ConfigError, DataError
 from air_reasoning.eval.benchmarks.adapter import Adapter, Scorer, official_id
+from air_reasoning.eval.judge import Judge, with_judge
 from air_reasoning.eval.known import data_folder
 from air_reasoning.eval.responses import first_value, read_responses
 from air_reasoning.intervals import Metric, share
+from air_reasoning.json_io import dump_line
 from air_reasoning.types import Task
 
 Mode = Literal["official", "strict"]
 Start = Literal["extraction", "response"]
-_TRUE = {"1": True, "true": True, "0": False, "false": False}
+_TRUE = {
+    **{"1": True, "true": True, "correct": True},
+    **{"0": False, "false": False, "fail": False},
+}
 _VERDICT_KEYS = ("true_false", "correct", "match?", "judgement", "result")
 
 
@@ -76,6 +81,7 @@ def score_file(
     mode: Mode = "official",
     start: Start = "response",
     split: str = "",
+    judge: Judge | None = None,
 ) -> ScoredFile:
     """Score every row of a file of responses.
 
@@ -87,16 +93,19 @@ def score_file(
         mode: the benchmark's own rules, or this project's.
         start: from the stored extraction, or from the raw response.
         split: empty: the smallest one in the folder that holds all items of the file.
+        judge: a model for free-form answers, where the benchmark officially has one.
 
     Raises:
         DataError: a file is missing or broken, a row has no id or is of no item of the benchmark,
             or lacks what ``start`` asks for. ConfigError: no data and no gold answers in the rows.
     """
     rows = read_responses(responses)
+    scorer, note = _scorer(adapter, rows, mode, start)
+    if judge is not None:
+        scorer = with_judge(adapter, judge, scorer, extracted=start == "extraction")
     keys = adapter.outputs.id
     ids = [_id(row, keys, responses, number) for number, row in enumerate(rows, 1)]
     split, tasks = _tasks(adapter, data_folder(adapter, data), rows, ids, split, responses)
-    scorer, note = _scorer(adapter, rows, mode, start)
     wanted = adapter.outputs.extraction if start == "extraction" else adapter.outputs.response
     _need_any(rows, wanted, start, responses)
     items = [
@@ -113,8 +122,8 @@ def score_file(
     )
     missing = len(tasks.keys() - set(ids))
     notes = [note] if note else []
-    if mode == "official" and start == "response" and adapter.judged_by_model:
-        notes.append(adapter.judged_by_model)
+    if mode == "official" and adapter.judged_by_model and judge is None:
+        notes += [adapter.judged_by_model] if start == "response" or adapter.extract else []
     return ScoredFile(items=items, split=split, missing=missing, figures=figures, notes=notes)
 
 
@@ -196,7 +205,9 @@ def _need_any(
 
 
 def _text(value: Any) -> str:
-    return "" if value is None else value if isinstance(value, str) else str(value)
+    if isinstance(value, dict | list):
+        return dump_line(value).decode()
+    return "" if value is None else str(value)
 
 
 def _stored(row: Mapping[str, Any]) -> bool | None:

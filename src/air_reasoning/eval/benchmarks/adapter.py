@@ -59,11 +59,11 @@ class Adapter:
     """One benchmark.
 
     ``official`` scores a raw response, ``official_extraction`` an answer that was extracted before.
-    ``for_outputs`` may look at a whole official output file first (it may have been made by an
-    earlier version of the official script). ``task_of_output`` makes a task from a row of such a
-    file where the rows carry the gold answer. ``figures`` are official figures besides accuracy,
-    from (task, correct) pairs. ``judged_by_model`` says what an official language model does that
-    rules do here.
+    ``extract`` is how a judge model's question gets its short answer. ``for_outputs`` may look at a
+    whole official output file first (it may have been made by an earlier version of the official
+    script). ``task_of_output`` makes a task from a row of such a file where the rows carry the gold
+    answer. ``figures`` are official figures besides accuracy, from (task, correct) pairs.
+    ``judged_by_model`` says what an official language model does that rules do here.
     """
 
     name: str
@@ -72,6 +72,7 @@ class Adapter:
     load: Load
     official: Scorer
     official_extraction: Scorer
+    extract: Callable[[Task, str], str] | None = None
     strict: Scorer = strict_verdict
     strict_extraction: Scorer = strict_extraction
     outputs: OutputFields = field(default_factory=lambda: OutputFields(id=("id",)))

@@ -1,0 +1,180 @@
+r"""DynaMath (DynaMath/DynaMath, MIT): 501 seed questions in ten drawn variants each.
+
+The folder holds ``variant_1/`` ... ``variant_10/``, each with the ``dataset.json`` (an object "1"
+to "501") and ``image/`` that the official generator writes; or one ``dataset.json``, which is
+variant 1. Official scoring (``evaluation/*_json_eval.py``): the response is JSON with "short
+answer"; a float is right within 0.001 (``2π`` has a value), a letter if it is among the first three
+characters, a text if it contains the gold answer. Average accuracy is over all variants, worst case
+over seeds that are right in every variant.
+"""
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from air_reasoning.answers import Verdict, check_answer
+from air_reasoning.errors import DataError
+from air_reasoning.eval.benchmarks.adapter import (
+    Adapter,
+    OutputFields,
+    check_pictures,
+    item_task,
+    need_count,
+    need_keys,
+)
+from air_reasoning.json_io import read_json
+from air_reasoning.types import Answer, AnswerType, Task
+
+SOURCE = "https://github.com/DynaMath/DynaMath"
+DOWNLOAD = (
+    "make the variants with dataset_generator/ of github.com/DynaMath/DynaMath, each dataset.json "
+    "and image/ in a folder variant_1 to variant_10"
+)
+SEEDS = 501
+TOLERANCE = 0.001
+_KEYS = ("question", "answer", "answer_type")
+_TYPES: dict[str, AnswerType] = {"float": "float", "multiple choice": "choice"}
+_GUIDE = (
+    '\nAnswer in JSON with the keys "solution" (the steps) and "short answer" (a letter for a '
+    "choice, a number with three decimals for a number)."
+)
+
+
+def load(folder: Path, split: str = "test", *, images: bool = True) -> list[Task]:
+    """Every variant's questions; ids are ``SEED@VARIANT``.
+
+    Raises:
+        DataError: no dataset.json, a picture is missing, a key is, or a variant has not 501.
+    """
+    del split
+    parts = {n: folder / f"variant_{n}" for n in range(1, 11)}
+    found = {n: part for n, part in parts.items() if (part / "dataset.json").is_file()}
+    if not found and (folder / "dataset.json").is_file():
+        found = {1: folder}
+    if not found:
+        raise DataError(f"{folder}: no dataset.json and no variant_1/dataset.json; {DOWNLOAD}")
+    tasks = list[Task]()
+    for number, part in found.items():
+        rows = read_json(part / "dataset.json")
+        need_count(rows, SEEDS, part / "dataset.json", DOWNLOAD)
+        for key, row in rows.items():
+            need_keys(row, _KEYS, f"{part / 'dataset.json'}: {key}", DOWNLOAD)
+        if images:
+            check_pictures(part, [_picture(key, row) for key, row in rows.items()], DOWNLOAD)
+        tasks += [_task(key, row, number, part if images else None) for key, row in rows.items()]
+    return tasks
+
+
+def short_answer(response: str) -> str:
+    """``short answer`` of the outermost braces, else the last line without its last character."""
+    start, end = response.find("{"), response.rfind("}")
+    body = response[start : end + 1].replace("\\", "") if 0 <= start < end else response
+    try:
+        data = json.loads(body, strict=False)
+        return str(data.get("short answer"))
+    except (ValueError, AttributeError, RecursionError):
+        return body.split("\n")[-1][:-1]
+
+
+def official_verdict(task: Task, text: str) -> Verdict:
+    """From the raw response."""
+    return official_extraction(task, short_answer(text))
+
+
+def official_extraction(task: Task, text: str) -> Verdict:
+    """From the short answer."""
+    gold = task.answer.value
+    match task.answer.type:
+        case "float":
+            value = _value(text)
+            correct = value is not None and abs(value - float(gold)) <= TOLERANCE
+        case "choice":
+            correct = text == gold if len(text) == 1 else gold in text[:3]
+        case _:
+            correct = gold in text
+    found = bool(text.strip()) and text != "None"
+    return Verdict(
+        correct=bool(correct and found),
+        method=("number" if task.answer.type == "float" else "string") if found else "none",
+        extracted=text if found else None,
+        route="fallback" if found else "none",
+    )
+
+
+def strict_verdict(task: Task, text: str) -> Verdict:
+    """The short answer, or what this project extracts, compared by value; texts must be equal."""
+    answer = short_answer(text) if "short answer" in text else ""
+    return check_answer(task.answer, answer or text, task.choices)
+
+
+def _value(text: str) -> float | None:
+    """The first word as a number; with π, what stands before it times π."""
+    word = text if text.isdigit() else text.split(" ")[0]
+    try:
+        return float(word.split("π")[0]) * math.pi if "π" in word else float(word)
+    except ValueError:
+        return None
+
+
+def figures(results: Sequence[tuple[Task, bool]]) -> dict[str, float | None]:
+    """Average over all variants, worst case over seeds, and how far they agree (their quotient)."""
+    seeds = dict[str, list[bool]]()
+    for task, correct in results:
+        seeds.setdefault(str(task.meta["seed"]), []).append(correct)
+    average = sum(correct for _, correct in results) / len(results)
+    worst = sum(all(verdicts) for verdicts in seeds.values()) / len(seeds)
+    variants = len({task.meta["variant"] for task, _ in results})
+    return {
+        f"average accuracy ({variants} variants)": average,
+        "worst-case accuracy": worst,
+        "reasoning robustness": worst / average if average else None,
+    }
+
+
+def _picture(key: str, row: Mapping[str, Any]) -> str:
+    return str(row.get("image") or f"image/image{key}.png")
+
+
+def _task(key: str, row: Mapping[str, Any], variant: int, folder: Path | None) -> Task:
+    kind = _TYPES.get(str(row["answer_type"]), "text")
+    question = str(row["question"])
+    if kind == "float":
+        question += " Please answer in a floating-point number."
+    return item_task(
+        "dynamath",
+        f"{key}@{variant}",
+        question=question + _GUIDE,
+        answer=Answer(
+            value=str(row["answer"]), type=kind, rule="dynamath",
+            tolerance=TOLERANCE if kind == "float" else None,
+        ),
+        picture=None if folder is None else folder / _picture(key, row),
+        source=SOURCE,
+        license="MIT",
+        download=DOWNLOAD,
+        kind=str(row["answer_type"]),
+        meta={
+            "seed": key,
+            "variant": variant,
+            "subject": row.get("subject", ""),
+            "level": row.get("level", row.get("knowledge level", "")),
+        },
+    )  # fmt: skip
+
+
+ADAPTER = Adapter(
+    name="dynamath",
+    title="DynaMath",
+    splits=("test",),
+    load=load,
+    official=official_verdict,
+    official_extraction=official_extraction,
+    strict=strict_verdict,
+    outputs=OutputFields(
+        id=("id@variant",), extraction=("response.short answer", "short answer", "extraction")
+    ),
+    figures=figures,
+    download=DOWNLOAD,
+)
