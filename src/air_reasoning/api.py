@@ -53,7 +53,7 @@ def solve(
         model: checkpoint folder or hub id; None: the small model that the package ships, which
             reads small charts and nothing else.
         endpoint: address of a chat-completions server (``http://localhost:8000/v1``) or its full
-            settings; takes the place of ``model``.
+            settings; then ``model`` is the model's name there.
         engine: tags, system prompt, sandbox and the like.
         config: turns, tokens and temperature.
         on_event: called with every piece of text, every segment and the end, as they come.
@@ -61,7 +61,7 @@ def solve(
 
     Raises:
         DataError: a picture or the model is missing or broken. SamplerError: the engine failed.
-        ConfigError: both ``model`` and ``endpoint``, or a bad address. SandboxError: no sandbox.
+        ConfigError: a bad address. SandboxError: no sandbox.
     """
     coroutine = solve_async(
         images, question, model=model, endpoint=endpoint, engine=engine, config=config,
@@ -98,14 +98,12 @@ def opened_engine(
     model: str | Path | None,
     endpoint: str | EndpointConfig | None,
     engine: EngineConfig | None,
-    save_image: SaveImage | None,
+    save_image: SaveImage | None = None,
     told: Callable[[str], None] | None = None,
 ) -> AbstractAsyncContextManager[Engine]:
-    """The engine that ``solve``'s arguments describe, to be entered.
-
-    Raises:
-        ConfigError: both a model and an endpoint.
-    """
+    """The engine that ``solve``'s arguments describe, to be entered."""
+    if isinstance(endpoint, EndpointConfig) and not endpoint.url:
+        endpoint = None
     if endpoint is None:
         return open_local(model or shipped_model(), engine, save_image=save_image)
     if isinstance(endpoint, str):

@@ -170,6 +170,7 @@ def evaluate(
     benchmark: Annotated[
         str | None, typer.Argument(help="Task folder, task file, or NAME:FOLDER of a benchmark.")
     ] = None,
+    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
     config: ConfigFiles = None,
     override: Overrides = None,
     run_dir: RunDirOption = None,
@@ -186,6 +187,8 @@ def evaluate(
     options = dict(locals())
     if benchmark := options.pop("benchmark"):
         options["override"] = [*(options["override"] or []), f"benchmark={json.dumps(benchmark)}"]
+    if endpoint := options.pop("endpoint"):
+        options["override"] = [*(options["override"] or []), f"endpoint.url={endpoint}"]
     run_flow("eval", options)
 
 

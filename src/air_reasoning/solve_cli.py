@@ -106,10 +106,9 @@ async def _solve(
     if not question.strip():
         raise ConfigError("--question: is empty; say what to ask")
     told = _teller(display)
-    endpoint = config.endpoint if config.endpoint.url else None
-    if endpoint is None and config.model.path is None:
+    if not config.endpoint.url and config.model.path is None:
         told("the shipped 1.7M-parameter model, which reads small charts; --model or --endpoint")
-    opened = opened_engine(config.model.path, endpoint, config.engine, save_image, told)
+    opened = opened_engine(config.model.path, config.endpoint, config.engine, save_image, told)
     listener = event_printer(display, TURN_FORMATS[config.engine.format])
     async with opened as engine:
         trajectory = await ask(

@@ -52,7 +52,9 @@ class ChatServer:
             "prompt_tokens_details": {"cached_tokens": 40},
         }  # fmt: skip
         if body.get("stream"):
-            return StreamingResponse(self.events(text, finish, usage), media_type="text/event-stream")
+            return StreamingResponse(
+                self.events(text, finish, usage), media_type="text/event-stream"
+            )
         message = {"role": "assistant", "content": text}
         choice = {"index": 0, "message": message, "finish_reason": finish}
         return JSONResponse({"id": "1", "choices": [choice], "usage": usage})

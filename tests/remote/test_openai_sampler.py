@@ -144,7 +144,7 @@ def test_tries_end(chat_server):
 
 def test_a_stream_that_breaks_off_is_our_fault_and_not_an_answer(chat_server):
     chat_server.break_off = True
-    with pytest.raises(SamplerError, match="broke off|without a finish_reason"):
+    with pytest.raises(SamplerError, match=r"broke off|without a finish_reason"):
         ask(chat_server, [ANSWER], on_event=lambda event: None)
 
 

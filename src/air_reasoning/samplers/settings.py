@@ -64,3 +64,10 @@ class EndpointConfig(Config):
     """US dollars for a million prompt tokens that were cached; None: as input_price."""
     output_price: float = Field(default=0.0, ge=0)
     """US dollars for a million tokens written."""
+
+
+UNMOVING = (
+    *("url", "key_env", "max_connections", "timeout_s", "retries", "retry_wait_s", "cache"),
+    *("input_price", "cached_price", "output_price"),
+)
+"""Settings of an endpoint that change no result."""
