@@ -152,10 +152,8 @@ def run_eval(resolved: Resolved[EvalConfig], options: RunOptions) -> None:
     measures = _measures(config, _name(config, model))
     if options.dry_run:
         asyncio.run(_probe(config, model, tasks[0]))
-        total = sum(len(tasks) * m.repeats for m in measures)
-        print(
-            f"{benchmark.label}: {len(tasks)} tasks, {total} roll-outs, model {_name(config, model)}: ready"
-        )
+        total, name = sum(len(tasks) * m.repeats for m in measures), _name(config, model)
+        print(f"{benchmark.label}: {len(tasks)} tasks, {total} roll-outs, model {name}: ready")
         return
     with RunDir.open(
         options.run_dir,
