@@ -17,6 +17,7 @@ from typing import Annotated, Any, Literal, cast
 import typer
 
 from air_reasoning import __version__
+from air_reasoning.command_group import default_command
 from air_reasoning.config import (
     Config,
     Display,
@@ -30,21 +31,24 @@ from air_reasoning.config import (
     render_config,
 )
 from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
-from air_reasoning.eval.commands import DefaultRun, score
-from air_reasoning.viewer.commands import view_app
+from air_reasoning.eval.commands import score
+from air_reasoning.sinks import following
+from air_reasoning.viewer.commands import run_app, view_app
 
 Cli = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 tasks_app = typer.Typer(no_args_is_help=True, help="Make and list tasks.")
 config_app = typer.Typer(no_args_is_help=True, help="Settings of a command.")
 eval_app = typer.Typer(
-    cls=DefaultRun, help="Measure a model (air eval BENCHMARK ...), score responses, compare runs."
+    cls=default_command("run"),
+    help="Measure a model (air eval BENCHMARK ...), score responses, compare runs.",
 )
 app.add_typer(tasks_app, name="tasks")
 app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
 eval_app.command()(score)
 app.add_typer(view_app, name="view")
+app.add_typer(run_app, name="run")
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -67,10 +71,9 @@ FLOWS = {
     "sft": Flow(module="train_sft", config="SFTConfig", run="run_sft", folder="sft"),
     "rl": Flow(module="train_rl", config="RLConfig", run="run_rl", folder="rl"),
     "eval": Flow(module="eval.evaluate", config="EvalConfig", run="run_eval", folder="eval"),
-    "solve": Flow(module="solve_cli", config="SolveConfig", run="solve_command", folder="solve"),
     "tasks-make": Flow(module="tasks.make", config="TasksConfig", run="run_make", folder="tasks"),
 }
-FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "solve", "tasks-make"]
+FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "tasks-make"]
 
 ConfigFiles = Annotated[
     list[Path] | None, typer.Option("-c", "--config", help="YAML or TOML settings; repeatable.")
@@ -94,6 +97,10 @@ MaxConnections = Annotated[int | None, typer.Option(min=1, help="Requests to the
 MaxSandboxes = Annotated[int | None, typer.Option(min=1, help="Sandbox sessions at once.")]
 DisplayOption = Annotated[
     Display, typer.Option(help="Progress on stderr; rich becomes plain off a terminal.")
+]
+SinkOption = Annotated[
+    list[str] | None,
+    typer.Option("--sink", help="Figures also to tensorboard, trackio or wandb; repeatable."),
 ]
 
 
@@ -151,6 +158,7 @@ def _add_flow(group: typer.Typer, name: str, flow_name: str, summary: str) -> No
         max_connections: MaxConnections = None,
         max_sandboxes: MaxSandboxes = None,
         display: DisplayOption = "rich",
+        sink: SinkOption = None,
     ) -> None:
         run_flow(flow_name, dict(locals()))
 
@@ -170,7 +178,6 @@ def evaluate(
     benchmark: Annotated[
         str | None, typer.Argument(help="Task folder, task file, or NAME:FOLDER of a benchmark.")
     ] = None,
-    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
     config: ConfigFiles = None,
     override: Overrides = None,
     run_dir: RunDirOption = None,
@@ -182,41 +189,27 @@ def evaluate(
     max_connections: MaxConnections = None,
     max_sandboxes: MaxSandboxes = None,
     display: DisplayOption = "rich",
+    sink: SinkOption = None,
 ) -> None:
     """Measure a model on tasks, with intervals, and write a report."""
     options = dict(locals())
     if benchmark := options.pop("benchmark"):
         options["override"] = [*(options["override"] or []), f"benchmark={json.dumps(benchmark)}"]
-    if endpoint := options.pop("endpoint"):
-        options["override"] = [*(options["override"] or []), f"endpoint.url={endpoint}"]
     run_flow("eval", options)
 
 
 @app.command()
 def solve(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, in order; file.pdf#2: a page.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures, in order.")],
     question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
     model: Annotated[
-        Path | None, typer.Option(help="Checkpoint folder or hub id.  [default: the shipped model]")
+        Path | None, typer.Option(help="Checkpoint folder.  [default: the shipped model]")
     ] = None,
-    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
-    name: Annotated[str, typer.Option(help="Name of the model behind the endpoint.")] = "",
-    config: ConfigFiles = None,
-    override: Overrides = None,
-    save: Annotated[Path | None, typer.Option(help="Keep it in this run folder.")] = None,
-    cache: Annotated[Path | None, typer.Option(help="Keep the endpoint's answers here.")] = None,
-    plain: Annotated[bool, typer.Option("--plain", help="The model's own text, tags too.")] = False,
-    as_json: Annotated[bool, typer.Option("--json", help="One event a line.")] = False,
     display: DisplayOption = "rich",
 ) -> None:
     """Answer a question about pictures and show the reasoning as it comes."""
-    module = _load("solve_cli")
-    given = {"model.path": model, "endpoint.url": endpoint, "endpoint.model": name}
-    given |= {"endpoint.cache": cache}
-    extra = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value]
-    settings = module.solve_settings(config or [], [*(override or []), *extra], dict(os.environ))
-    display = "json" if as_json else "plain" if plain else display
-    raise typer.Exit(module.solve_command(images, question, settings, display, save))
+    module = _load("solve")
+    raise typer.Exit(module.solve_command(images, question, model, display))
 
 
 @tasks_app.command("list")
@@ -274,7 +267,12 @@ def run_flow(name: str, cli: Cli) -> None:
         display=cli["display"],
         limit=cli["limit"],
     )
-    getattr(_load(flow.module), flow.run)(resolved, options)
+    run = getattr(_load(flow.module), flow.run)
+    with following(options.run_dir, cli["sink"] or ()):
+        run(resolved, options)
+    if (options.run_dir / "status.json").exists() and options.display in ("rich", "plain"):
+        folder = shlex.quote(str(options.run_dir))
+        typer.echo(f"look at it: air view {folder}", err=True)
 
 
 def _resolve(name: str, cli: Cli) -> Resolved[Config]:

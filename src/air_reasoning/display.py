@@ -46,7 +46,9 @@ class Progress:
                 pass
             case "rich" if self.rich is not None:
                 task = self.rich.task_ids[0]
-                self.rich.update(task, completed=self.done, headline=headline_text(self.headline))
+                headline_now = headline_text(self.headline)
+                rate = f"{self._rate():.3g}/s"
+                self.rich.update(task, completed=self.done, headline=headline_now, rate=rate)
             case "json":
                 self.stream.write(dump_line(self._as_dict()).decode() + "\n")
                 self.stream.flush()
@@ -114,11 +116,12 @@ def progress(
         TextColumn("[bold]{task.description}"),
         BarColumn(bar_width=24),
         MofNCompleteColumn(),
+        TextColumn("{task.fields[rate]}"),
         TimeRemainingColumn(compact=True, elapsed_when_finished=True),
         TextColumn("{task.fields[headline]}", markup=False),
     )
     with RichBar(*columns, console=Console(file=out)) as rich:
-        rich.add_task(description, total=total, completed=done, headline="")
+        rich.add_task(description, total=total, completed=done, headline="", rate="")
         bar.rich = rich
         yield bar
 

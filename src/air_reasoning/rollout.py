@@ -15,7 +15,6 @@ from typing import Any
 
 from PIL import Image
 
-from air_reasoning.conversation import conversation
 from air_reasoning.engine import Engine
 from air_reasoning.errors import SamplerError
 from air_reasoning.rollout_setup import (
@@ -26,7 +25,7 @@ from air_reasoning.rollout_setup import (
     prepare,
     sampling_params,
 )
-from air_reasoning.samplers.base import Completion, Message, SampleRequest, SamplingParams
+from air_reasoning.samplers.base import Completion, SampleRequest, SamplingParams
 from air_reasoning.sandbox.base import Session, is_void
 from air_reasoning.turn_format import VOID_CELL, Piece, parse_turn, render_execution
 from air_reasoning.types import (
@@ -42,16 +41,12 @@ from air_reasoning.types import (
 
 @dataclass(kw_only=True, slots=True)
 class _Run:
-    """One trajectory in the making. ``ids`` and ``shown`` are all that the model has seen.
-
-    ``messages`` is the prompt as a conversation, for engines that take no ids.
-    """
+    """One trajectory in the making. ``ids`` and ``shown`` are all that the model has seen."""
 
     engine: Engine
     config: RolloutConfig
     trajectory: Trajectory
     prompt: Prompt
-    messages: list[Message]
     ids: list[int]
     shown: list[Image.Image]
     params: SamplingParams
@@ -69,9 +64,6 @@ class _Run:
     def tell(self, event: Event) -> None:
         if self.on_event is not None:
             self.on_event(event)
-
-    def tell_text(self, text: str) -> None:
-        self.tell(Event(kind="delta", trajectory_id=self.trajectory.id, text=text))
 
     def spend(self, part: str, since: float) -> None:
         timing = self.trajectory.timing
@@ -116,7 +108,6 @@ async def rollout(
                 config=config,
                 trajectory=trajectory,
                 prompt=prompt,
-                messages=engine.renderer.messages(task, code_banned=code_banned),
                 ids=list(prompt.ids),
                 shown=list(prompt.shown),
                 params=sampling_params(engine, config, seed, code_banned),
@@ -145,21 +136,22 @@ async def _turns(run: _Run) -> StopReason:
 
 async def _model_turn(run: _Run) -> StopReason | Piece:
     """Let the model write until it calls (returns the cell) or ends (returns why)."""
-    renderer = run.engine.renderer
-    turn = Completion(token_ids=[], logprobs=[], text="", finish_reason="stop")
+    ids: list[int] = []
+    logprobs: list[float] = []
+    form, usage = run.engine.renderer.form, run.trajectory.usage
     while True:
-        completion = await _sample(run, turn)
-        turn.token_ids += completion.token_ids
-        turn.logprobs += completion.logprobs
-        turn.text += completion.text
-        text = renderer.turn_text(turn)
-        pieces = parse_turn(text, renderer.form)
+        completion = await _sample(run, ids)
+        ids += completion.token_ids
+        logprobs += completion.logprobs
+        usage.model += len(completion.token_ids)
+        text = run.engine.renderer.token_text.decode(ids)
+        pieces = parse_turn(text, form)
         cell = None if run.trajectory.code_banned else _cell_at_end(pieces)
-        stopped = completion.finish_reason != "stop" or completion.written == 0
-        if stopped or cell is not None or renderer.ended(turn):
+        ended = not completion.token_ids or ids[-1] in run.engine.renderer.loaded.eos_ids
+        if completion.finish_reason != "stop" or cell is not None or ended:
             break
         # A closing tag closed nothing: it stands alone, or in a string of the code. On with it.
-    run.add(renderer.turn_segments(turn))
+    run.add(run.engine.renderer.segments(ids, logprobs))
     if cell is not None:
         return cell
     match completion.finish_reason:
@@ -172,9 +164,8 @@ async def _model_turn(run: _Run) -> StopReason | Piece:
             return StopReason.ANSWERED if answered else StopReason.VOID_TURN
 
 
-async def _sample(run: _Run, turn: Completion) -> Completion:
-    usage, renderer = run.trajectory.usage, run.engine.renderer
-    left = run.config.max_new_tokens - usage.model
+async def _sample(run: _Run, turn_ids: list[int]) -> Completion:
+    left = run.config.max_new_tokens - run.trajectory.usage.model
     if left <= 0:
         return Completion(token_ids=[], logprobs=[], text="", finish_reason="length")
     started = perf_counter()
@@ -182,21 +173,13 @@ async def _sample(run: _Run, turn: Completion) -> Completion:
         SampleRequest(
             trajectory_id=run.trajectory.id,
             group_id=run.trajectory.group_id,
-            token_ids=run.ids + turn.token_ids,
+            token_ids=run.ids + turn_ids,
             images=run.shown,
             params=replace(run.params, max_tokens=left),
-            messages=conversation(
-                run.messages, run.trajectory.segments, renderer.turn_text(turn), renderer.form
-            ),
             on_token=_deltas(run) if run.on_event else None,
-            on_text=run.tell_text if run.on_event else None,
         )
     )
     run.trajectory.policy_version = completion.policy_version
-    usage.model += completion.written
-    usage.sent += completion.prompt_tokens
-    usage.cached += completion.cached_tokens
-    usage.prompt = usage.prompt or completion.prompt_tokens
     run.spend("sampler", started)
     return completion
 
@@ -262,14 +245,14 @@ def _append_output(
 
 def _deltas(run: _Run) -> Callable[[int], None]:
     """Turns sampled ids into ``delta`` events, whole characters only."""
-    held = Completion(token_ids=[], logprobs=[], text="", finish_reason="stop")
+    held: list[int] = []
 
     def on_token(token_id: int) -> None:
-        held.token_ids.append(token_id)
-        text = run.engine.renderer.turn_text(held)
+        held.append(token_id)
+        text = run.engine.renderer.token_text.decode(held)
         if not text.endswith("\ufffd"):
-            held.token_ids.clear()
-            run.tell_text(text)
+            held.clear()
+            run.tell(Event(kind="delta", trajectory_id=run.trajectory.id, text=text))
 
     return on_token
 

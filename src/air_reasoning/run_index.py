@@ -24,7 +24,7 @@ from typing import Any, Self, cast
 
 from air_reasoning.errors import DataError
 from air_reasoning.json_io import parse_json
-from air_reasoning.run_reader import trajectory_parts
+from air_reasoning.run_reader import located, trajectory_parts
 
 VERSION = 1
 TEXT_CHARS = 8_000
@@ -251,6 +251,13 @@ def read_bytes(part: Path, offset: int, length: int) -> Iterator[bytes]:
         while length > 0 and (piece := file.read(min(length, 2**18))):
             length -= len(piece)
             yield piece
+
+
+def read_record(run: Path, row: Mapping[str, Any]) -> dict[str, Any]:
+    """The whole record of a row of the index, picture paths absolute. Raises DataError: no JSON."""
+    part = run / "trajectories" / f"part-{row['part']:04d}.jsonl"
+    line = b"".join(read_bytes(part, row["offset"], row["length"]))
+    return located(parse_json(line, f"{part}: byte {row['offset']}"), run.absolute())
 
 
 def _was_rewritten(part: Path, known: Mapping[str, tuple[int, int]]) -> bool:

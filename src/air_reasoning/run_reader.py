@@ -34,7 +34,7 @@ def read_trajectories(path: Path) -> Iterator[dict[str, Any]]:
     """
     for part in trajectory_parts(path):
         for _, data in read_jsonl(part, torn_end=True):
-            yield _located(data, path.absolute())
+            yield located(data, path.absolute())
 
 
 def read_status(path: Path) -> dict[str, Any]:
@@ -99,16 +99,16 @@ def is_image_ref(data: dict[str, Any]) -> bool:
     return data.keys() == {"sha256", "width", "height", "path"}
 
 
-def _located(value: Any, base: Path) -> Any:
+def located(value: Any, base: Path) -> Any:
     """``value`` with the paths of pictures made absolute."""
     if isinstance(value, list):
         items = cast(list[Any], value)
         if items and not isinstance(items[0], dict | list):
             return items  # token ids and the like
-        return [_located(item, base) for item in items]
+        return [located(item, base) for item in items]
     if not isinstance(value, dict):
         return value
     data = cast(dict[str, Any], value)
     if is_image_ref(data):
         return {**data, "path": str(base / data["path"]) if data["path"] else ""}
-    return {key: _located(inner, base) for key, inner in data.items()}
+    return {key: located(inner, base) for key, inner in data.items()}

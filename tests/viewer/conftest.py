@@ -1,10 +1,12 @@
 """A made run that shows everything, the server in a thread, and a page that must log no error."""
 
 import shutil
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -139,6 +141,12 @@ def write_made_run(path: Path) -> None:
             run.write_trajectory(
                 row(run, f"c/{i}", step=3, correct=i % 2 == 0, think=f"number {i}")
             )
+
+
+@pytest.fixture
+def maker() -> ModuleType:
+    """This file, for tests that write runs themselves: ``open_run`` and ``row``."""
+    return sys.modules[__name__]
 
 
 @pytest.fixture

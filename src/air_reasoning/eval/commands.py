@@ -2,23 +2,12 @@
 
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
-from typer.core import TyperGroup
 
 if TYPE_CHECKING:
     from air_reasoning.eval.score import ScoredFile
-
-
-class DefaultRun(TyperGroup):
-    """A group whose first word may be left out: ``air eval X`` is ``air eval run X``."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        """Put ``run`` in front of anything that names no subcommand and asks for no help."""
-        if args and args[0] not in self.commands and args[0] != "--help":
-            args = ["run", *args]
-        return super().parse_args(ctx, args or ["run"])
 
 
 def score(

@@ -24,6 +24,7 @@ from air_reasoning.json_io import dump_line, parse_json
 from air_reasoning.run_index import read_bytes
 from air_reasoning.run_query import count, facets, find, page, parse_filter
 from air_reasoning.viewer.cells import run_again
+from air_reasoning.viewer.compare import compare
 from air_reasoning.viewer.live import live_events
 from air_reasoning.viewer.metrics import metric_columns
 from air_reasoning.viewer.security import Guard, same_origin
@@ -69,6 +70,7 @@ def viewer_app(root: Path, *, token: str = "") -> Starlette:
             route("/api/tokens", _tokens),
             route("/api/blob/{sha}", _blob),
             Route("/api/cell", cell, methods=["POST"]),
+            route("/api/compare", _compare),
             route("/api/live", live_events),
             route("/", lambda *_: FileResponse(STATIC / "index.html", headers=_NO_CACHE)),
             Mount("/", _Assets(directory=STATIC)),
@@ -110,6 +112,7 @@ def _samples(store: Store, request: Request) -> dict[str, Any]:
 
 def _count(store: Store, request: Request) -> dict[str, int]:
     index = store.index(_run(store, request))
+    index.catch_up(INDEX_SECONDS)
     with index.lock:
         return {"total": count(index.connection, parse_filter(request.query_params))}
 
@@ -166,6 +169,17 @@ def _located(store: Store, run: Path, key: str) -> tuple[dict[str, Any], Path]:
 def _more(progress: tuple[int, int]) -> bool:
     done, there = progress
     return done < there
+
+
+def _compare(store: Store, request: Request) -> dict[str, Any]:
+    asked = request.query_params
+    indexes = [store.index(store.run(asked.get(name, ""))) for name in ("a", "b")]
+    for index in indexes:
+        index.catch_up()
+    return compare(
+        *indexes, pass_a=asked.get("pass_a", ""), pass_b=asked.get("pass_b", ""),
+        kind=asked.get("kind", "flips"),
+    )  # fmt: skip
 
 
 def _blob(store: Store, request: Request) -> Response:

@@ -1,24 +1,17 @@
-"""``air view``: the web viewer, the plain listing, and the bundle to put on a file server."""
+"""``air view`` (web viewer, listing, bundle) and ``air run`` (report, figures sent elsewhere)."""
 
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-
-class _DefaultGroup(TyperGroup):
-    """``air view runs`` is ``air view show runs``: what is no subcommand is a folder."""
-
-    def parse_args(self, ctx: typer.Context, args: list[str]) -> list[str]:  # pyright: ignore[reportIncompatibleMethodOverride]
-        if not (args and (args[0] in self.commands or args[0] == "--help")):
-            args = ["show", *args]
-        return super().parse_args(ctx, args)
-
+from air_reasoning.command_group import default_command
 
 view_app = typer.Typer(
-    cls=_DefaultGroup, help="Look at runs in the browser: air view [DIR], air view bundle DIR."
+    cls=default_command("show"),
+    help="Look at runs in the browser: air view [DIR], air view bundle DIR.",
 )
+run_app = typer.Typer(no_args_is_help=True, help="What to make of a run that is there.")
 
 Folder = Annotated[Path, typer.Argument(help="A run folder, or a folder of them.")]
 
@@ -50,3 +43,45 @@ def show(
         from air_reasoning.viewer.serve import serve
 
         serve(folder, host=host, port=port, token=token, open_browser=open_browser)
+
+
+@view_app.command("bundle")
+def bundle(
+    folder: Folder,
+    out: Annotated[Path, typer.Option("-o", "--out", help="New or empty folder.")],
+    limit: Annotated[
+        int, typer.Option(min=0, help="Trajectories of each run, the last ones.")
+    ] = 1000,
+) -> None:
+    """Write the viewer with its data as files, for any file server."""
+    from air_reasoning.viewer.bundle import write_bundle
+
+    counts = write_bundle(folder, out, limit=limit)
+    left_out = f"; {counts['left_out']} left out (--limit)" if counts["left_out"] else ""
+    typer.echo(f"{out}: {counts['runs']} runs, {counts['trajectories']} trajectories{left_out}")
+    typer.echo(f"look at it: python -m http.server --bind 127.0.0.1 -d {out}")
+
+
+@run_app.command("report")
+def report(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    out: Annotated[
+        Path | None, typer.Option("-o", "--out", help="File.  [default: RUN/report.html]")
+    ] = None,
+) -> None:
+    """Write one self-contained HTML page: figures, curves, telling trajectories, settings."""
+    from air_reasoning.eval.run_report import write_run_report
+
+    typer.echo(f"report: {write_run_report(run, out or run / 'report.html')}")
+
+
+@run_app.command("send")
+def send(
+    run: Annotated[Path, typer.Argument(help="A run folder.")],
+    to: Annotated[list[str], typer.Option(help="tensorboard, trackio or wandb; repeatable.")],
+) -> None:
+    """Send the figures of a run to another tracker; a running one is followed with --sink."""
+    from air_reasoning.sinks import send_run
+
+    for name in to:
+        typer.echo(f"{name}: {send_run(run, name)} steps")

@@ -20,7 +20,7 @@ const serverApi = {
   facets: (run) => get("api/facets", { run }),
   trajectory: (run, key) => get("api/trajectory", { run, key }),
   tokens: (run, key) => get("api/tokens", { run, key }),
-  compare: (a, b, pass) => get("api/compare", { a, b, ...pass }),
+  compare: (question) => get("api/compare", question),
   picture: (run, sha) => `api/blob/${sha}?${new URLSearchParams({ run })}`,
 
   /** Calls `changed` with sizes and state whenever the run (or any run, without one) changes. */

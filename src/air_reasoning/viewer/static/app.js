@@ -1,9 +1,12 @@
 // The frame: top bar, breadcrumbs, the page that the address names, and the sheet of keys.
 import { html, render, useEffect, useState } from "./vendor/vendor.js";
 import { api } from "./api.js";
+import { Compare } from "./compare.js";
 import { filterOf } from "./filters.js";
+import { Group } from "./group.js";
 import { knownKeys, useKeys } from "./keys.js";
 import { go, href, useRoute } from "./route.js";
+import { Run } from "./run.js";
 import { Runs } from "./runs.js";
 import { Samples } from "./samples.js";
 import { ThemeButton } from "./theme_button.js";
@@ -33,6 +36,12 @@ function Page({ route: { parts, query } }) {
   switch (place === "run" ? `run/${page}` : place) {
     case undefined:
       return html`<${Runs} query=${query} />`;
+    case "compare":
+      return html`<${Compare} query=${query} />`;
+    case "run/":
+      return html`<${Run} key=${run} ...${{ run, query }} />`;
+    case "run/group":
+      return html`<${Group} ...${{ run, id, query }} />`;
     case "run/samples":
       return html`<${Samples} key=${run} ...${{ run, query, grown }} />`;
     case "run/trajectory":
@@ -44,7 +53,9 @@ function Page({ route: { parts, query } }) {
 
 function Crumbs({ parts, query }) {
   const [place, run, page = "", id] = parts;
-  if (place !== "run") return html`<nav aria-label="where you are"><a href=${href([])} aria-current="page">Runs</a></nav>`;
+  if (place !== "run")
+    return html`<nav aria-label="where you are"><a href=${href([])} aria-current=${place ? undefined : "page"}>Runs</a>
+      ${place && html`<span class="sep">/</span><span class="muted">${place}</span>`}</nav>`;
   const tab = page === "trajectory" || page === "group" ? "samples" : page;
   return html`<nav aria-label="where you are">
     <a href=${href([])}>Runs</a><span class="sep">/</span><a href=${href(["run", run])} title=${run}>${run}</a>

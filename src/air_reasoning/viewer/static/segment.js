@@ -27,15 +27,17 @@ const Plain = ({ text }) => html`<${Long} text=${text} show=${(piece) => html`<p
 const Prose = ({ text }) => html`<${Long} text=${text} show=${(piece) => html`<${Markdown} text=${piece} />`} />`;
 
 export function Segment({ run, id, index, segment }) {
+  const [again, setAgain] = useState(null);
   const tokens = segment.token_ids?.length;
   const execution = segment.execution;
   return html`<div class=${`segment ${segment.kind}`} id=${`segment-${index}`} data-kind=${segment.kind}>
     <header><b>${segment.kind}</b>
       ${tokens > 0 && html`<span>${number(tokens)} tokens</span>`}
       ${execution && html`<${Status} execution=${execution} />`}
-      ${segment.kind === "code" && html`<${CodeButtons} ...${{ run, id, index, segment }} />`}
+      ${segment.kind === "code" && html`<${CodeButtons} ...${{ run, id, index, segment, again, setAgain }} />`}
     </header>
     <${Content} run=${run} segment=${segment} />
+    ${again && html`<${Again} again=${again} />`}
     ${segment.kind !== "output" && html`<${Pictures} run=${run} images=${segment.images} names=${(i) => `picture ${i + 1}`} />`}
   </div>`;
 }
@@ -71,27 +73,28 @@ function Status({ execution }) {
     ${execution.tier && html`<span title="isolation of the sandbox">${execution.tier}</span>`}`;
 }
 
-function CodeButtons({ run, id, index, segment }) {
-  const [state, setState] = useState(null);
-  const again = async () => {
-    setState({ busy: true });
+function CodeButtons({ run, id, index, segment, again, setAgain }) {
+  const start = async () => {
+    setAgain({ busy: true });
     try {
-      setState({ result: await api.rerun(run, id, index) });
+      setAgain({ result: await api.rerun(run, id, index) });
     } catch (error) {
-      setState({ error });
+      setAgain({ error });
     }
   };
   return html`<span class="buttons">
-      <${Copy} text=${segment.code || body(segment.text).replace(FENCE, "")} label="copy code" />
-      ${!api.bundled && segment.code && html`<button class="quiet" disabled=${state?.busy} onClick=${again}
-        title="runs this cell, after the cells before it, in the sandbox of this machine">${state?.busy ? "running …" : "run this cell again"}</button>`}
-    </span>
-    ${state?.error && html`<p class="again failed" role="alert">${state.error.message}</p>`}
-    ${state?.result && html`<div class="again" role="status">
-      <b>again, now:</b> <${Status} execution=${state.result.execution} />
-      <pre>${state.result.text}</pre>
-      ${state.result.figures.map((png, i) => html`<img key=${i} src=${pictureOf(png)} alt=${`figure ${i + 1} of the new run`} />`)}
-    </div>`}`;
+    <${Copy} text=${segment.code || body(segment.text).replace(FENCE, "")} label="copy code" />
+    ${!api.bundled && segment.code && html`<button class="quiet" disabled=${again?.busy} onClick=${start}
+      title="runs this cell, after the cells before it, in the sandbox of this machine">${again?.busy ? "running …" : "run this cell again"}</button>`}
+  </span>`;
+}
+
+function Again({ again: { error, result } }) {
+  if (error) return html`<p class="again failed" role="alert">${error.message}</p>`;
+  if (!result) return null;
+  return html`<div class="again" role="status"><header><b>again, now</b><${Status} execution=${result.execution} /></header>
+    <pre>${result.text}</pre>
+    ${result.figures.map((png, i) => html`<img key=${i} src=${pictureOf(png)} alt=${`figure ${i + 1} of the new run`} />`)}</div>`;
 }
 
 /** An address for a picture in base64; lives as long as the page. */

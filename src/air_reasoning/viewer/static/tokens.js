@@ -41,14 +41,28 @@ function Run({ name, mode, ids, texts, logprobs, trained }) {
   const [length, setLength] = useState(name === "prompt" ? 400 : SHOWN);
   return html`<div class=${`segment ${name}`}>
     <header><b>${name}</b><span>${number(ids.length)} tokens</span>${!trained && html`<span>not in the loss</span>`}</header>
-    <p class="token-run">${ids.slice(0, length).map((id, i) => {
+    <p class="token-run">${(trained ? ids.slice(0, length).map((_, i) => [i, 1]) : runsOf(ids.slice(0, length))).map(([i, times]) => {
+      const id = ids[i];
       const logprob = trained ? logprobs?.[i] : undefined;
       const tone = mode === "mask" ? (trained ? "m1" : "m0") : logprob === undefined ? "" : `h${heat(logprob)}`;
       const told = logprob === undefined ? "" : `, p ${number(Math.exp(logprob))}, log p ${number(logprob)}`;
-      return html`<span key=${i} class=${tone} title=${`#${i}, id ${id}${told}`}>${visible(texts?.[i], id)}</span>`;
+      return html`<span key=${i} class=${tone} title=${`#${i}, id ${id}${told}`}>${visible(texts?.[i], id)}${times > 1 && html`<b> ×${times} </b>`}</span>`;
     })}</p>
     ${ids.length > length && html`<p class="more"><button onClick=${() => setLength(length * 10)}>show more</button> ${number(length)} of ${number(ids.length)} tokens</p>`}
   </div>`;
+}
+
+/** [[index, times], ...]: three and more of the same token in a row, as picture placeholders are, become one. */
+export function runsOf(ids) {
+  const runs = [];
+  for (let i = 0; i < ids.length; ) {
+    let end = i;
+    while (ids[end] === ids[i] && end < ids.length) end++;
+    if (end - i >= 3) runs.push([i, end - i]);
+    else for (let j = i; j < end; j++) runs.push([j, 1]);
+    i = end;
+  }
+  return runs;
 }
 
 /** Spaces and line feeds that can be seen. */
