@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "Python 3.11 or newer is needed; run: make setup PYTHON=/path/to/python3.11" >&2; exit 4; }
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,dev]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[train,data,serve,dev]'
 	@touch $@
 
 quickstart: $(STAMP)

@@ -103,3 +103,44 @@ def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path, picture: Image.Im
     (tmp_path / "file").touch()
     with pytest.raises(DataError, match="cannot be written"):
         save_blob(picture, tmp_path / "file" / "blobs")
+
+
+def test_a_gif_and_a_webp_are_read_by_their_first_frame(tmp_path: Path):
+    frames = [Image.new("RGB", (4, 3), c) for c in ("red", "blue")]
+    for name in ("a.gif", "a.webp"):
+        kwargs = {"lossless": True} if name.endswith("webp") else {}
+        frames[0].save(tmp_path / name, save_all=True, append_images=frames[1:], **kwargs)
+        assert open_image(tmp_path / name).getpixel((1, 1)) == (255, 0, 0)
+
+
+def test_pages_of_a_pdf(tmp_path: Path):
+    sheets = [Image.new("RGB", (144, 72), c) for c in ("red", "blue")]
+    file = tmp_path / "a.pdf"
+    sheets[0].save(file, save_all=True, append_images=sheets[1:], resolution=72)
+    first = open_image(file)
+    assert first.size == (300, 150)  # 2 x 1 inches at 150 dots
+    assert first.getpixel((5, 5))[0] > 200
+    assert open_image(f"{file}#2").getpixel((5, 5))[2] > 200
+    assert open_image(file, max_pixels=20_000).size == (200, 100)
+    with pytest.raises(DataError, match="has pages 1 to 2, not 3"):
+        open_image(f"{file}#3")
+    (tmp_path / "b.pdf").write_bytes(b"%PDF-1.7 nonsense")
+    with pytest.raises(DataError, match=r"b\.pdf: broken PDF"):
+        open_image(tmp_path / "b.pdf")
+
+
+def test_fifty_thousand_pixels_a_side_are_refused_before_decoding(tmp_path: Path):
+    """2.5 billion pixels in a file of 300 kB: the size in its head is enough to refuse it."""
+    import struct
+    import zlib
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0))
+    body = chunk(b"IDAT", zlib.compress(bytes(300_000))) + chunk(b"IEND", b"")
+    (tmp_path / "huge.png").write_bytes(b"\x89PNG\r\n\x1a\n" + head + body)
+    with pytest.raises(DataError, match=r"huge\.png.*shrink it"):
+        open_image(tmp_path / "huge.png")

@@ -36,6 +36,7 @@ from air_reasoning.models.shipped import WEIGHTS, ModelConfig
 from air_reasoning.models.tiny import save_tiny
 from air_reasoning.optim import OptimizerConfig
 from air_reasoning.pretrain import ReadingRun, reader_model, train_reader
+from air_reasoning.renderer import Renderer
 from air_reasoning.rollout import RolloutConfig
 from air_reasoning.run_dir import RunDir, config_fingerprint
 from air_reasoning.task_files import read_tasks, write_tasks
@@ -148,6 +149,7 @@ def make_cold_start(config: BaseModelConfig, base: Path, folder: Path, options: 
 
         async def build() -> None:
             async with open_local(base, EngineConfig()) as engine:
+                assert isinstance(engine.renderer, Renderer)
                 samples, counts = await build_samples(
                     read_tasks(data),
                     engine.renderer,

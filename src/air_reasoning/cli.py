@@ -71,9 +71,10 @@ FLOWS = {
     "sft": Flow(module="train_sft", config="SFTConfig", run="run_sft", folder="sft"),
     "rl": Flow(module="train_rl", config="RLConfig", run="run_rl", folder="rl"),
     "eval": Flow(module="eval.evaluate", config="EvalConfig", run="run_eval", folder="eval"),
+    "solve": Flow(module="solve_cli", config="SolveConfig", run="solve_command", folder="solve"),
     "tasks-make": Flow(module="tasks.make", config="TasksConfig", run="run_make", folder="tasks"),
 }
-FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "tasks-make"]
+FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "solve", "tasks-make"]
 
 ConfigFiles = Annotated[
     list[Path] | None, typer.Option("-c", "--config", help="YAML or TOML settings; repeatable.")
@@ -178,6 +179,7 @@ def evaluate(
     benchmark: Annotated[
         str | None, typer.Argument(help="Task folder, task file, or NAME:FOLDER of a benchmark.")
     ] = None,
+    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
     config: ConfigFiles = None,
     override: Overrides = None,
     run_dir: RunDirOption = None,
@@ -195,21 +197,36 @@ def evaluate(
     options = dict(locals())
     if benchmark := options.pop("benchmark"):
         options["override"] = [*(options["override"] or []), f"benchmark={json.dumps(benchmark)}"]
+    if endpoint := options.pop("endpoint"):
+        options["override"] = [*(options["override"] or []), f"endpoint.url={endpoint}"]
     run_flow("eval", options)
 
 
 @app.command()
 def solve(
-    images: Annotated[list[Path], typer.Argument(help="Pictures, in order.")],
+    images: Annotated[list[Path], typer.Argument(help="Pictures, in order; file.pdf#2: a page.")],
     question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
     model: Annotated[
-        Path | None, typer.Option(help="Checkpoint folder.  [default: the shipped model]")
+        Path | None, typer.Option(help="Checkpoint folder or hub id.  [default: the shipped model]")
     ] = None,
+    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
+    name: Annotated[str, typer.Option(help="Name of the model behind the endpoint.")] = "",
+    config: ConfigFiles = None,
+    override: Overrides = None,
+    save: Annotated[Path | None, typer.Option(help="Keep it in this run folder.")] = None,
+    cache: Annotated[Path | None, typer.Option(help="Keep the endpoint's answers here.")] = None,
+    plain: Annotated[bool, typer.Option("--plain", help="The model's own text, tags too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="One event a line.")] = False,
     display: DisplayOption = "rich",
 ) -> None:
     """Answer a question about pictures and show the reasoning as it comes."""
-    module = _load("solve")
-    raise typer.Exit(module.solve_command(images, question, model, display))
+    module = _load("solve_cli")
+    given = {"model.path": model, "endpoint.url": endpoint, "endpoint.model": name}
+    given |= {"endpoint.cache": cache}
+    extra = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value]
+    settings = module.solve_settings(config or [], [*(override or []), *extra], dict(os.environ))
+    display = "json" if as_json else "plain" if plain else display
+    raise typer.Exit(module.solve_command(images, question, settings, display, save))
 
 
 @tasks_app.command("list")

@@ -1,24 +1,34 @@
-"""What a roll-out runs on: a sampler, a sandbox pool and a renderer, opened and closed together."""
+"""What a roll-out runs on: a sampler, a sandbox pool and a renderer, opened and closed together.
+
+Loads torch only where a model is loaded here (``open_local``, ``open_engine``).
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PIL import Image
 from pydantic import Field
 
+from air_reasoning.chat_renderer import ChatRenderer
 from air_reasoning.config import Config
-from air_reasoning.models.load import LoadedModel, load_model
+from air_reasoning.errors import ConfigError
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.base import Sampler
-from air_reasoning.samplers.local import LocalSampler, LocalSamplerConfig
+from air_reasoning.samplers.openai import OpenAISampler
+from air_reasoning.samplers.settings import EndpointConfig, LocalSamplerConfig
 from air_reasoning.sandbox.base import SandboxPool
 from air_reasoning.sandbox.process import ProcessPool
 from air_reasoning.sandbox.settings import SandboxConfig
 from air_reasoning.turn_format import TURN_FORMATS
 from air_reasoning.types import ImageRef
+
+if TYPE_CHECKING:
+    from air_reasoning.models.load import LoadedModel
+
+SaveImage = Callable[[Image.Image], ImageRef]
 
 
 @dataclass(kw_only=True, slots=True)
@@ -27,8 +37,8 @@ class Engine:
 
     sampler: Sampler
     sandboxes: SandboxPool
-    renderer: Renderer
-    save_image: Callable[[Image.Image], ImageRef] | None = None
+    renderer: Renderer | ChatRenderer
+    save_image: SaveImage | None = None
 
 
 class EngineConfig(Config):
@@ -37,7 +47,8 @@ class EngineConfig(Config):
     format: Literal["air", "thyme", "deepeyesv2"] = "air"
     """Tags in which the model writes thoughts, code and answers."""
     system_prompt: str = ""
-    """System turn; empty: what the chat template says."""
+    """System turn; empty: what the chat template says, and for a chat endpoint how to use the
+    tags."""
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Number format of the weights."""
     device: str = "cpu"
@@ -52,8 +63,10 @@ class EngineConfig(Config):
     """Where the model's code runs."""
 
 
-def load_for(config: EngineConfig, model_path: str | Path) -> LoadedModel:
+def load_for(config: EngineConfig, model_path: str | Path) -> "LoadedModel":
     """Load a checkpoint as ``config`` says. Raises DataError: no such model, or a broken one."""
+    from air_reasoning.models.load import load_model
+
     return load_model(
         model_path,
         dtype=config.dtype,
@@ -65,24 +78,19 @@ def load_for(config: EngineConfig, model_path: str | Path) -> LoadedModel:
 
 @asynccontextmanager
 async def open_engine(
-    loaded: LoadedModel,
+    loaded: "LoadedModel",
     config: EngineConfig | None = None,
     *,
-    save_image: Callable[[Image.Image], ImageRef] | None = None,
+    save_image: SaveImage | None = None,
 ) -> AsyncIterator[Engine]:
     """Sampler, sandbox and renderer around a model that is in memory already."""
+    from air_reasoning.samplers.local import LocalSampler
+
     config = config or EngineConfig()
     renderer = Renderer(loaded, TURN_FORMATS[config.format], config.system_prompt)
     sampler = LocalSampler(loaded, config.sampler)
-    sandboxes = ProcessPool(config.sandbox)
-    try:
-        # A sandbox that cannot start is known before anything is sampled, and no step waits for it.
-        async with sandboxes.session() as session:
-            await session.run("0")
-        yield Engine(sampler=sampler, sandboxes=sandboxes, renderer=renderer, save_image=save_image)
-    finally:
-        await sampler.close()
-        await sandboxes.close()
+    async with _around(sampler, renderer, config, save_image) as engine:
+        yield engine
 
 
 @asynccontextmanager
@@ -90,7 +98,7 @@ async def open_local(
     model_path: str | Path,
     config: EngineConfig | None = None,
     *,
-    save_image: Callable[[Image.Image], ImageRef] | None = None,
+    save_image: SaveImage | None = None,
 ) -> AsyncIterator[Engine]:
     """Load a checkpoint and open everything around it.
 
@@ -104,3 +112,49 @@ async def open_local(
     loaded = load_for(config, model_path)
     async with open_engine(loaded, config, save_image=save_image) as engine:
         yield engine
+
+
+@asynccontextmanager
+async def open_endpoint(
+    endpoint: EndpointConfig,
+    config: EngineConfig | None = None,
+    *,
+    save_image: SaveImage | None = None,
+    told: Callable[[str], None] | None = None,
+) -> AsyncIterator[Engine]:
+    """Open everything around a model behind HTTP; loads no torch.
+
+    ``told`` gets one line about what was found there.
+
+    Raises:
+        ConfigError: no address, or a bad one. SamplerError: the server is not there or not usable.
+    """
+    config = config or EngineConfig()
+    if not endpoint.url:
+        raise ConfigError("endpoint.url: must be set, as in http://localhost:8000/v1")
+    form = TURN_FORMATS[config.format]
+    sampler = OpenAISampler(endpoint, form, config.max_pixels)
+    renderer = ChatRenderer(form, config.system_prompt)
+    async with _around(sampler, renderer, config, save_image) as engine:
+        found = await sampler.connect()
+        if told is not None:
+            told(found)
+        yield engine
+
+
+@asynccontextmanager
+async def _around(
+    sampler: Sampler,
+    renderer: Renderer | ChatRenderer,
+    config: EngineConfig,
+    save_image: SaveImage | None,
+) -> AsyncIterator[Engine]:
+    sandboxes = ProcessPool(config.sandbox)
+    try:
+        # A sandbox that cannot start is known before anything is sampled, and no step waits for it.
+        async with sandboxes.session() as session:
+            await session.run("0")
+        yield Engine(sampler=sampler, sandboxes=sandboxes, renderer=renderer, save_image=save_image)
+    finally:
+        await sampler.close()
+        await sandboxes.close()

@@ -1,12 +1,15 @@
 """Pictures by content: opened safely, named by a hash of their pixels, stored once."""
 
 import hashlib
+import io
+import warnings
 from pathlib import Path
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from air_reasoning.errors import DataError
 from air_reasoning.files import atomic_file
+from air_reasoning.pdf import pdf_page
 from air_reasoning.types import ImageRef
 
 DEFAULT_MAX_PIXELS = 64_000_000
@@ -27,32 +30,54 @@ def image_hash(image: Image.Image) -> str:
 def open_image(path: str | Path, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
     """The picture as a person sees it: upright, RGB, transparency on white, pixels loaded.
 
-    16-bit grey is scaled to 8 bits. Of an animation the first frame is taken.
+    16-bit grey is scaled to 8 bits. Of an animation the first frame is taken, of a PDF the first
+    page, or page N of ``file.pdf#N``.
 
     Raises:
         DataError: no such file, no picture, broken or cut off, or more than ``max_pixels`` pixels
             (width x height); checked before the pixels are decoded.
     """
-    path = Path(path)
+    file, _, page = str(path).rpartition("#") if ".pdf#" in str(path).lower() else (path, "", "1")
+    path = Path(file)
     if not path.is_file():
         raise DataError(f"{path}: no such picture; check the path")
+    with path.open("rb") as opened:
+        if opened.read(5) == b"%PDF-":
+            return pdf_page(path, page, max_pixels)
+    return _decoded(path, str(path), max_pixels)
+
+
+def decode_image(data: bytes, name: str, max_pixels: int = DEFAULT_MAX_PIXELS) -> Image.Image:
+    """The same from bytes; ``name`` is what errors call it. Raises DataError as ``open_image``."""
+    return _decoded(io.BytesIO(data), name, max_pixels)
+
+
+def _decoded(source: Path | io.BytesIO, name: str, max_pixels: int) -> Image.Image:
     try:
-        with Image.open(path) as image:
-            if image.width * image.height > max_pixels:
-                raise DataError(
-                    f"{path}: {image.width}x{image.height} is more than {max_pixels} pixels; "
-                    "shrink it, or raise the limit on pixels"
-                )
-            image.load()
-            return as_rgb(image)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours
+            with Image.open(source) as image:
+                _check_size(name, image.width, image.height, max_pixels)
+                image.load()
+                return as_rgb(image)
     except DataError:
         raise
     except UnidentifiedImageError:
-        raise DataError(f"{path}: not a picture that can be read; use PNG, JPEG or WebP") from None
+        raise DataError(
+            f"{name}: not a picture that can be read; use PNG, JPEG, WebP, GIF or PDF"
+        ) from None
     except Image.DecompressionBombError as error:
-        raise DataError(f"{path}: {error}; shrink it") from None
+        raise DataError(f"{name}: {error}; shrink it") from None
     except Exception as error:  # PIL's readers raise nearly anything on broken data
-        raise DataError(f"{path}: broken or cut off ({error}); export the picture again") from None
+        raise DataError(f"{name}: broken or cut off ({error}); export the picture again") from None
+
+
+def _check_size(name: str, width: int, height: int, max_pixels: int) -> None:
+    if width * height > max_pixels:
+        raise DataError(
+            f"{name}: {width}x{height} is more than {max_pixels} pixels; "
+            "shrink it, or raise the limit on pixels"
+        )
 
 
 def save_blob(image: Image.Image, folder: Path) -> ImageRef:

@@ -6,9 +6,9 @@ prompt and 50-token responses this halves the work, and the vision tower runs on
 times. Pictures inside responses (tool results) go in with the response. Shapes: the legend of
 ``batch``, h hidden size, N trained tokens.
 
-Works for models with the interface of Qwen2.5-VL and Qwen3-VL: ``model.model`` takes
-``position_ids`` and a cache, and has ``get_rope_index``. Not guaranteed: right probabilities for
-tokens sampled with ``top_p`` below 1, whose cut the trainer does not repeat.
+Works for models with the interface of Qwen2.5-VL and Qwen3-VL (``model.model`` takes
+``position_ids`` and a cache, and has ``get_rope_index``) and for text models. Not guaranteed: right
+probabilities for tokens sampled with ``top_p`` below 1, whose cut the trainer does not repeat.
 """
 
 from collections.abc import Sequence
@@ -139,19 +139,29 @@ def _forward(
     pixels: Pixels | None,
     cache: Any,
 ) -> Tensor:
+    pictures = {"pixel_values": pixels.values, "image_grid_thw": pixels.grid} if pixels else {}
     return model.model(
         input_ids=ids,
         attention_mask=mask,
-        position_ids=positions,
+        position_ids=positions if _has_mrope(model) else positions[0],
         past_key_values=cache,
         use_cache=cache is not None,
-        pixel_values=pixels.values if pixels else None,
-        image_grid_thw=pixels.grid if pixels else None,
+        **pictures,
     ).last_hidden_state
 
 
+def _has_mrope(model: Any) -> bool:
+    """Qwen-VL has positions of three axes; a text model has plain ones."""
+    return hasattr(model.model, "get_rope_index")
+
+
 def _positions(model: Any, ids: Tensor, mask: Tensor, pixels: Pixels | None) -> Tensor:
-    """M-RoPE positions [3, rows, columns] of whole sequences, by the model's own rule."""
+    """Positions [3, rows, columns] of whole sequences, by the model's own rule.
+
+    Those of a text model are plain, three times the same.
+    """
+    if not _has_mrope(model):
+        return (mask.cumsum(1) - 1).clamp(min=0).expand(3, -1, -1)
     positions, _ = model.model.get_rope_index(
         input_ids=ids,
         mm_token_type_ids=(ids == model.config.image_token_id).long(),

@@ -4,20 +4,21 @@ A sequence is the prompt, then model turns as sampled, then tool results, each r
 
     prompt_ids(task, images) + turn ids + output_ids("3", []) + turn ids + ...
 
-The prompt goes through the tokenizer's own chat template. Its placeholders are widened to the
-number of image tokens (Σ grid / merge²); text of a question or of a tool result can never become
-one.
+The prompt goes through the tokenizer's own chat template. Each of its placeholders becomes the ids
+of its picture (``Processor.image_ids``); text of a question or of a tool result can never become
+one. Loads no torch.
 """
 
 from bisect import bisect_left
 from collections.abc import Sequence
 
-import torch
 from PIL import Image
 
+from air_reasoning.conversation import prompt_messages
 from air_reasoning.errors import DataError
-from air_reasoning.models.load import LoadedModel
+from air_reasoning.models.processor import Processor
 from air_reasoning.models.token_text import Text, TokenText
+from air_reasoning.samplers.base import Completion, Message
 from air_reasoning.turn_format import Piece, TurnFormat, parse_turn
 from air_reasoning.types import Segment, Task
 
@@ -28,13 +29,18 @@ _SLOT = "\ue0f0"
 class Renderer:
     """Rendering for one checkpoint, one set of tags and one system prompt."""
 
-    def __init__(self, loaded: LoadedModel, form: TurnFormat, system_prompt: str = "") -> None:
+    def __init__(self, loaded: Processor, form: TurnFormat, system_prompt: str = "") -> None:
         """``system_prompt`` "" leaves the system turn to the chat template."""
         self.loaded = loaded
         self.form = form
         self.system_prompt = system_prompt
+        self.eos_ids = loaded.eos_ids
         self.token_text = TokenText(loaded.tokenizer)
         self._image_markup = self._find_image_markup()
+
+    def messages(self, task: Task, *, code_banned: bool = False) -> list[Message]:
+        """The prompt as a conversation, for engines that render it themselves."""
+        return prompt_messages(task, self.system_prompt)
 
     def prompt_ids(self, task: Task, images: Sequence[Image.Image]) -> list[int]:
         """Ids up to and including the opening of the assistant's turn.
@@ -70,16 +76,24 @@ class Renderer:
         parts = [Text(opening, tags=True), Text(text), Text(markup + closing, tags=True)]
         return self._widened(self.token_text.encode(parts), images)
 
-    def pixels(self, images: Sequence[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        """See ``LoadedModel.pixels``."""
-        return self.loaded.pixels(list(images))
-
     def can_show(self, image: Image.Image) -> bool:
         """Whether the model's image processor takes a picture of this shape."""
         try:
-            return self.loaded.image_tokens(image) > 0
+            return bool(self.loaded.image_ids(image))
         except DataError:
             return False
+
+    def turn_text(self, turn: Completion) -> str:
+        """What the model wrote; characters may span the completions that were joined."""
+        return self.token_text.decode(turn.token_ids)
+
+    def turn_segments(self, turn: Completion) -> list[Segment]:
+        """See ``segments``."""
+        return self.segments(turn.token_ids, turn.logprobs)
+
+    def ended(self, turn: Completion) -> bool:
+        """Whether the model ended its turn, rather than being stopped at a closing tag."""
+        return not turn.token_ids or turn.token_ids[-1] in self.eos_ids
 
     def segments(self, ids: list[int], logprobs: list[float]) -> list[Segment]:
         """One model turn as segments; their ids, joined, are ``ids``.
@@ -129,21 +143,23 @@ class Renderer:
 
     def _find_image_markup(self) -> str:
         """What the chat template writes for one picture: ``<|vision_start|><|image_pad|>...``."""
+        if self.loaded.pictures == "none":
+            return ""
         slot = {"type": "text", "text": _SLOT}
         return self._chat([slot, {"type": "image"}, slot]).split(_SLOT)[1]
 
     def _widened(self, ids: list[int], images: Sequence[Image.Image]) -> list[int]:
-        """Each placeholder repeated for the image tokens of its picture."""
+        """Each placeholder replaced by the ids of its picture."""
         pad = self.loaded.image_token_id
         if ids.count(pad) != len(images):
             raise DataError(
                 f"{self.loaded.path}: the chat template wrote {ids.count(pad)} placeholders for "
                 f"{len(images)} pictures; it has to write one each"
             )
-        counts = iter([self.loaded.image_tokens(image) for image in images])
+        pictures = iter([self.loaded.image_ids(image) for image in images])
         wide: list[int] = []
         for token_id in ids:
-            wide += [pad] * next(counts) if token_id == pad else [token_id]
+            wide += next(pictures) if token_id == pad else [token_id]
         return wide
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from PIL import Image
 
+from air_reasoning.conversation import conversation
 from air_reasoning.engine import Engine
 from air_reasoning.errors import SamplerError
 from air_reasoning.rollout_setup import (
@@ -25,7 +26,7 @@ from air_reasoning.rollout_setup import (
     prepare,
     sampling_params,
 )
-from air_reasoning.samplers.base import Completion, SampleRequest, SamplingParams
+from air_reasoning.samplers.base import Completion, Message, SampleRequest, SamplingParams
 from air_reasoning.sandbox.base import Session, is_void
 from air_reasoning.turn_format import VOID_CELL, Piece, parse_turn, render_execution
 from air_reasoning.types import (
@@ -41,12 +42,16 @@ from air_reasoning.types import (
 
 @dataclass(kw_only=True, slots=True)
 class _Run:
-    """One trajectory in the making. ``ids`` and ``shown`` are all that the model has seen."""
+    """One trajectory in the making. ``ids`` and ``shown`` are all that the model has seen.
+
+    ``messages`` is the prompt as a conversation, for engines that take no ids.
+    """
 
     engine: Engine
     config: RolloutConfig
     trajectory: Trajectory
     prompt: Prompt
+    messages: list[Message]
     ids: list[int]
     shown: list[Image.Image]
     params: SamplingParams
@@ -64,6 +69,9 @@ class _Run:
     def tell(self, event: Event) -> None:
         if self.on_event is not None:
             self.on_event(event)
+
+    def tell_text(self, text: str) -> None:
+        self.tell(Event(kind="delta", trajectory_id=self.trajectory.id, text=text))
 
     def spend(self, part: str, since: float) -> None:
         timing = self.trajectory.timing
@@ -108,6 +116,7 @@ async def rollout(
                 config=config,
                 trajectory=trajectory,
                 prompt=prompt,
+                messages=engine.renderer.messages(task, code_banned=code_banned),
                 ids=list(prompt.ids),
                 shown=list(prompt.shown),
                 params=sampling_params(engine, config, seed, code_banned),
@@ -136,22 +145,21 @@ async def _turns(run: _Run) -> StopReason:
 
 async def _model_turn(run: _Run) -> StopReason | Piece:
     """Let the model write until it calls (returns the cell) or ends (returns why)."""
-    ids: list[int] = []
-    logprobs: list[float] = []
-    form, usage = run.engine.renderer.form, run.trajectory.usage
+    renderer = run.engine.renderer
+    turn = Completion(token_ids=[], logprobs=[], text="", finish_reason="stop")
     while True:
-        completion = await _sample(run, ids)
-        ids += completion.token_ids
-        logprobs += completion.logprobs
-        usage.model += len(completion.token_ids)
-        text = run.engine.renderer.token_text.decode(ids)
-        pieces = parse_turn(text, form)
+        completion = await _sample(run, turn)
+        turn.token_ids += completion.token_ids
+        turn.logprobs += completion.logprobs
+        turn.text += completion.text
+        text = renderer.turn_text(turn)
+        pieces = parse_turn(text, renderer.form)
         cell = None if run.trajectory.code_banned else _cell_at_end(pieces)
-        ended = not completion.token_ids or ids[-1] in run.engine.renderer.loaded.eos_ids
-        if completion.finish_reason != "stop" or cell is not None or ended:
+        stopped = completion.finish_reason != "stop" or completion.written == 0
+        if stopped or cell is not None or renderer.ended(turn):
             break
         # A closing tag closed nothing: it stands alone, or in a string of the code. On with it.
-    run.add(run.engine.renderer.segments(ids, logprobs))
+    run.add(renderer.turn_segments(turn))
     if cell is not None:
         return cell
     match completion.finish_reason:
@@ -164,8 +172,9 @@ async def _model_turn(run: _Run) -> StopReason | Piece:
             return StopReason.ANSWERED if answered else StopReason.VOID_TURN
 
 
-async def _sample(run: _Run, turn_ids: list[int]) -> Completion:
-    left = run.config.max_new_tokens - run.trajectory.usage.model
+async def _sample(run: _Run, turn: Completion) -> Completion:
+    usage, renderer = run.trajectory.usage, run.engine.renderer
+    left = run.config.max_new_tokens - usage.model
     if left <= 0:
         return Completion(token_ids=[], logprobs=[], text="", finish_reason="length")
     started = perf_counter()
@@ -173,13 +182,21 @@ async def _sample(run: _Run, turn_ids: list[int]) -> Completion:
         SampleRequest(
             trajectory_id=run.trajectory.id,
             group_id=run.trajectory.group_id,
-            token_ids=run.ids + turn_ids,
+            token_ids=run.ids + turn.token_ids,
             images=run.shown,
             params=replace(run.params, max_tokens=left),
+            messages=conversation(
+                run.messages, run.trajectory.segments, renderer.turn_text(turn), renderer.form
+            ),
             on_token=_deltas(run) if run.on_event else None,
+            on_text=run.tell_text if run.on_event else None,
         )
     )
     run.trajectory.policy_version = completion.policy_version
+    usage.model += completion.written
+    usage.sent += completion.prompt_tokens
+    usage.cached += completion.cached_tokens
+    usage.prompt = usage.prompt or completion.prompt_tokens
     run.spend("sampler", started)
     return completion
 
@@ -245,14 +262,14 @@ def _append_output(
 
 def _deltas(run: _Run) -> Callable[[int], None]:
     """Turns sampled ids into ``delta`` events, whole characters only."""
-    held: list[int] = []
+    held = Completion(token_ids=[], logprobs=[], text="", finish_reason="stop")
 
     def on_token(token_id: int) -> None:
-        held.append(token_id)
-        text = run.engine.renderer.token_text.decode(held)
+        held.token_ids.append(token_id)
+        text = run.engine.renderer.turn_text(held)
         if not text.endswith("\ufffd"):
-            held.clear()
-            run.tell(Event(kind="delta", trajectory_id=run.trajectory.id, text=text))
+            held.token_ids.clear()
+            run.tell_text(text)
 
     return on_token
 

@@ -51,9 +51,9 @@ class Prompt:
     shown: list[Image.Image]
 
 
-def prepare(task: Task, engine: Engine) -> Prompt:
-    """Load the pictures and render the prompt. Raises DataError for a broken task."""
-    images = [load_ref(ref) for ref in task.images]
+def prepare(task: Task, engine: Engine, images: list[Image.Image] | None = None) -> Prompt:
+    """Render the prompt; ``images`` None: load the task's. Raises DataError for a broken task."""
+    images = [load_ref(ref) for ref in task.images] if images is None else images
     return Prompt(
         ids=engine.renderer.prompt_ids(task, images),
         images=images,
@@ -72,7 +72,7 @@ def sampling_params(
         temperature=config.temperature,
         top_p=config.top_p,
         seed=seed,
-        stop_ids=renderer.loaded.eos_ids,
+        stop_ids=renderer.eos_ids,
     )
     if code_banned:
         banned = () if opens is None else (opens,)

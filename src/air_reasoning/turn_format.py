@@ -188,6 +188,27 @@ def render_code(code: str, form: TurnFormat) -> str:
     return f"{opening}```python\n{code}\n```{closing}" if form.fence else opening + code + closing
 
 
+def instructions(form: TurnFormat, *, code: bool = True) -> str:
+    """What a model that was not trained for these tags is told about them."""
+    think = f"Think step by step between {form.think[0]} and {form.think[1]}."
+    answer = (
+        f"End with the final answer between {form.answer[0]} and {form.answer[1]}, "
+        "the value itself in \\boxed{}."
+    )
+    if not code:
+        return f"{think} You have no tools. {answer}"
+    example = render_code("print(12.5 * 9.1)", form)
+    return (
+        f"{think} When a computation is too heavy to do in your head, or a picture has to be "
+        f"measured, cropped or redrawn, write Python between {form.code[0]} and {form.code[1]}, "
+        f"as in\n{example}\nand stop: the code is run, and what it prints, the value of its last "
+        f"expression and its figures come back between {form.output[0]} and {form.output[1]}; "
+        "never write those tags yourself. Variables live on from cell to cell. The pictures of "
+        "the question are PIL images image_1, image_2, ... Write code only when it is worth it. "
+        f"{answer}"
+    )
+
+
 VOID_CELL = "(empty cell: nothing was executed)"
 _FAILED = {
     "timeout": "TimeoutError: the cell ran out of time",

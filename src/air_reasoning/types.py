@@ -137,11 +137,17 @@ class StopReason(StrEnum):
 
 @dataclass(kw_only=True, slots=True)
 class Usage:
-    """Token counts of one trajectory; ``model`` are sampled, ``output`` came from the sandbox."""
+    """Token counts of one trajectory; ``model`` are sampled, ``output`` came from the sandbox.
+
+    ``sent`` is the prompt side of all requests together, as an endpoint bills it, and ``cached``
+    the part of it that it did not compute again; both 0 where the engine does not tell.
+    """
 
     prompt: int = 0
     model: int = 0
     output: int = 0
+    sent: int = 0
+    cached: int = 0
 
 
 @dataclass(kw_only=True, slots=True)

@@ -103,6 +103,11 @@ def save(folder: Path, kind: str, tags: bool) -> Path:
 
 
 @pytest.fixture(scope="session")
+def tags_tokenizer():
+    return make_tokenizer(tags=True)
+
+
+@pytest.fixture(scope="session")
 def qwen3(tmp_path_factory) -> LoadedModel:
     return load_model(save(tmp_path_factory.mktemp("qwen3"), "qwen3", tags=True))
 

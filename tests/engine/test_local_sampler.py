@@ -9,7 +9,8 @@ from air_reasoning.errors import SamplerError
 from air_reasoning.models.sampling import choose, uniforms
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.base import SampleRequest, SamplingParams
-from air_reasoning.samplers.local import LocalSampler, LocalSamplerConfig
+from air_reasoning.samplers.local import LocalSampler
+from air_reasoning.samplers.settings import LocalSamplerConfig
 from air_reasoning.turn_format import AIR
 from air_reasoning.types import Answer, Part, Task
 

@@ -66,7 +66,7 @@ def test_placeholders_are_as_many_as_image_tokens(loaded, picture):
     images = [picture(64, 64), picture(32, 16)]
     renderer = Renderer(loaded, AIR)
     ids = renderer.prompt_ids(task(0, 1, "x"), images)
-    _, grid = renderer.pixels(images)
+    _, grid = loaded.pixels(images)
     assert ids.count(loaded.image_token_id) == int((grid.prod(-1) // 4).sum()) == 16 + 2
 
 
@@ -145,8 +145,8 @@ def test_no_model_folder(tmp_path):
 
 
 def test_a_model_of_another_kind(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"model_type": "gpt2"}))
-    with pytest.raises(DataError, match="no image_token_id"):
+    (tmp_path / "config.json").write_text(json.dumps({"layers": 2}))
+    with pytest.raises(DataError, match="no model_type"):
         load_model(tmp_path)
 
 

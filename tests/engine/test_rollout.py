@@ -15,8 +15,9 @@ from air_reasoning.rollout import (
     rollout_group,
     rollout_groups,
 )
-from air_reasoning.samplers.local import LocalSampler, LocalSamplerConfig
+from air_reasoning.samplers.local import LocalSampler
 from air_reasoning.samplers.scripted import ScriptedSampler
+from air_reasoning.samplers.settings import LocalSamplerConfig
 from air_reasoning.sandbox.process import ProcessPool
 from air_reasoning.turn_format import AIR
 from air_reasoning.types import Answer, Execution, ImageRef, Part, StopReason, Task

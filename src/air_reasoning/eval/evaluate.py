@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from air_reasoning.api import opened_engine
 from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.display import progress
-from air_reasoning.engine import EngineConfig, open_local
+from air_reasoning.engine import EngineConfig
 from air_reasoning.environment import environment
 from air_reasoning.errors import AirError, ConfigError, DataError
 from air_reasoning.eval import from_run, tables
@@ -49,6 +50,7 @@ from air_reasoning.metrics import (
 from air_reasoning.models.shipped import shipped_model
 from air_reasoning.rollout import RolloutConfig, prepare
 from air_reasoning.run_dir import RunDir, config_fingerprint
+from air_reasoning.samplers.settings import UNMOVING, EndpointConfig
 from air_reasoning.task_files import read_tasks
 from air_reasoning.types import Task
 
@@ -75,6 +77,8 @@ class EvalConfig(Config):
     """official: the benchmark's own rules, quirks included; strict: this project's comparison."""
     model: ModelConfig = ModelConfig()
     """The checkpoint."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """A model behind HTTP instead of the checkpoint; give it tokens with rollout.max_new_tokens."""
     decoding: Literal["greedy", "sampled", "both"] = "both"
     """greedy: once a task at temperature 0; sampled: repeats at rollout.temperature."""
     repeats: int = Field(default=1, ge=1)
@@ -141,15 +145,15 @@ def run_eval(resolved: Resolved[EvalConfig], options: RunOptions) -> None:
         ConfigError, DataError, PrerequisiteError: as their messages say; nothing was started.
     """
     config = resolved.value
-    model = config.model.path or shipped_model()
+    model = None if config.endpoint.url else config.model.path or shipped_model()
     benchmark = load_benchmark(config)
     prints = _fingerprint(config, model, benchmark)
     tasks = benchmark.tasks[: options.limit]
-    measures = _measures(config, config.model.name or model.resolve().name)
+    measures = _measures(config, _name(config, model))
     if options.dry_run:
         asyncio.run(_probe(config, model, tasks[0]))
-        total = sum(len(tasks) * m.repeats for m in measures)
-        print(f"{benchmark.label}: {len(tasks)} tasks, {total} roll-outs, model {model}: ready")
+        total, name = sum(len(tasks) * m.repeats for m in measures), _name(config, model)
+        print(f"{benchmark.label}: {len(tasks)} tasks, {total} roll-outs, model {name}: ready")
         return
     with RunDir.open(
         options.run_dir,
@@ -171,7 +175,7 @@ async def _measure_all(
     tasks: Sequence[Task],
     benchmark: Benchmark,
     config: EvalConfig,
-    model: Path,
+    model: Path | None,
     measures: Sequence[Measure],
     run: RunDir,
     options: RunOptions,
@@ -179,7 +183,7 @@ async def _measure_all(
     done = finished(run)
     keys = {key(m, t, r) for m in measures for t in tasks for r in range(m.repeats)}
     results = list[list[Record]]()
-    async with open_local(model, config.engine, save_image=run.save_image) as engine:
+    async with opened_engine(model, config.endpoint, config.engine, run.save_image) as engine:
         with progress(
             options.display, len(keys), "evaluating", done=len(keys & done.keys())
         ) as bar:
@@ -199,9 +203,15 @@ async def _measure_all(
     return results
 
 
-async def _probe(config: EvalConfig, model: Path, task: Task) -> None:
-    """Load the model, render one prompt, run one cell."""
-    async with open_local(model, config.engine) as engine:
+def _name(config: EvalConfig, model: Path | None) -> str:
+    """The model's name in tables."""
+    here = config.endpoint.model or "endpoint" if model is None else model.resolve().name
+    return config.model.name or here
+
+
+async def _probe(config: EvalConfig, model: Path | None, task: Task) -> None:
+    """Open the engine, render one prompt, run one cell."""
+    async with opened_engine(model, config.endpoint, config.engine) as engine:
         prepare(task, engine)
         async with engine.sandboxes.session() as session:
             execution = await session.run("1 + 1")
@@ -229,13 +239,19 @@ def _measures(config: EvalConfig, name: str) -> list[Measure]:
     ]
 
 
-def _fingerprint(config: EvalConfig, model: Path, benchmark: Benchmark) -> dict[str, Any]:
+def _fingerprint(config: EvalConfig, model: Path | None, benchmark: Benchmark) -> dict[str, Any]:
     """Whatever can move a figure: settings, the tasks' content, the weights."""
     unmoving = ("model", "max_connections", "max_unscored", "engine.sandbox.max_sessions")
+    if model is None:
+        unmoving += tuple(f"endpoint.{name}" for name in UNMOVING)
+        identity = config.endpoint.model or "the only one"
+    else:
+        unmoving += ("endpoint",)
+        identity = model_identity(model)
     settings = config_fingerprint(config, without=unmoving)
     return settings | {
         "tasks": tasks_identity(benchmark.tasks),
-        "model": f"{config.model.name} {model_identity(model)}".strip(),
+        "model": f"{config.model.name} {identity}".strip(),
     }
 
 

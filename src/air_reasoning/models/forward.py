@@ -1,12 +1,14 @@
 """The forward passes of generation: whole prompts, a stretch of one row, one step of all rows.
 
-Written against ``model.model(...)`` and ``model.model.language_model(...)`` of the Qwen-VL classes.
-Positions are given explicitly, so that nothing is remembered inside the model between calls.
+Written against ``model.model(...)`` and the text model inside it. Positions are given explicitly,
+so that nothing is remembered inside the model between calls: M-RoPE of three axes for the Qwen-VL
+classes, plain ones for models of tiles (Idefics3, SmolVLM) and text models.
 _B rows, _T tokens, _D hidden size.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -44,13 +46,12 @@ def prefill(
         ids_BT[row, : len(ids)] = torch.tensor(ids)
     ids_BT = ids_BT.to(device)
     inside = torch.arange(width, device=device) < lengths[:, None]
-    pixels, grid = loaded.pixels(list(images)) if images else (None, None)
-    positions, shift = _positions(loaded, ids_BT, grid, inside)
+    pictures = _pictures(loaded, images)
+    positions, shift = _positions(loaded, ids_BT, pictures.get("image_grid_thw"), inside)
     output = model.model(
         input_ids=ids_BT,
         position_ids=positions,
-        pixel_values=pixels,
-        image_grid_thw=grid,
+        **pictures,
         past_key_values=DynamicCache(config=model.config.get_text_config()),
         use_cache=True,
     )
@@ -76,16 +77,15 @@ def extend_row(
     """
     model = loaded.model
     whole = torch.tensor([list(ids)], device=loaded.device)
-    pixels, grid = loaded.pixels(images) if images else (None, None)
-    positions, shift = _positions(loaded, whole, grid, torch.ones_like(whole, dtype=torch.bool))
-    new_pixels, new_grid = _new_pictures(loaded, ids, start, pixels, grid)
+    pictures = _pictures(loaded, images)
+    inside = torch.ones_like(whole, dtype=torch.bool)
+    positions, shift = _positions(loaded, whole, pictures.get("image_grid_thw"), inside)
     mask = rows.write_stretch(row, start, len(ids) - start, model.dtype)
     output = model.model(
         input_ids=whole[:, start:],
         position_ids=positions[..., start:],
         attention_mask=mask,
-        pixel_values=new_pixels,
-        image_grid_thw=new_grid,
+        **_new_pictures(loaded, ids, start, images, pictures),
         past_key_values=rows,
         use_cache=True,
     )
@@ -99,9 +99,12 @@ def step(
     model, device = loaded.model, loaded.device
     columns = torch.tensor(columns_B, device=device)
     positions = columns + torch.tensor(shifts_B, device=device)
-    output = model.model.language_model(
+    position_ids = positions[:, None]
+    if loaded.pictures == "patches":
+        position_ids = position_ids.expand(3, -1, -1)
+    output = _text_model(model)(
         input_ids=torch.tensor(ids_B, device=device)[:, None],
-        position_ids=positions[None, :, None].expand(3, -1, 1),
+        position_ids=position_ids,
         attention_mask=rows.write_step(columns, model.dtype),
         past_key_values=rows,
         use_cache=True,
@@ -109,10 +112,29 @@ def step(
     return output.last_hidden_state[:, 0]
 
 
+def _text_model(model: Any) -> Any:
+    """The decoder inside: of Qwen-VL, of Idefics3, or the model's own body."""
+    body = model.model
+    return getattr(body, "language_model", None) or getattr(body, "text_model", None) or body
+
+
+def _pictures(loaded: LoadedModel, images: Sequence[Image.Image]) -> dict[str, torch.Tensor]:
+    """What the model takes for pictures, by the name of its argument; nothing without pictures."""
+    if not images:
+        return {}
+    if loaded.pictures == "tiles":
+        return loaded.tiles(list(images))
+    values, grid = loaded.pixels(list(images))
+    return {"pixel_values": values, "image_grid_thw": grid}
+
+
 def _positions(
     loaded: LoadedModel, ids_BT: torch.Tensor, grid: torch.Tensor | None, inside_BT: torch.Tensor
 ) -> tuple[torch.Tensor, list[int]]:
-    """M-RoPE positions ``[3, B, T]`` and each row's shift."""
+    """Positions, ``[3, B, T]`` of M-RoPE or ``[B, T]``, and each row's shift."""
+    if loaded.pictures != "patches":
+        places = torch.arange(ids_BT.shape[1], device=ids_BT.device)
+        return places.expand_as(ids_BT), [0] * len(ids_BT)
     positions, shift = loaded.model.model.get_rope_index(
         ids_BT,
         (ids_BT == loaded.image_token_id).int(),
@@ -126,13 +148,18 @@ def _new_pictures(
     loaded: LoadedModel,
     ids: Sequence[int],
     start: int,
-    pixels: torch.Tensor | None,
-    grid: torch.Tensor | None,
-) -> tuple[torch.Tensor | None, torch.Tensor | None]:
-    """The pictures whose placeholders stand at or after ``start``."""
-    if pixels is None or grid is None or loaded.image_token_id not in ids[start:]:
-        return None, None
-    patches = grid.prod(-1)
-    seen_tokens = list(ids[:start]).count(loaded.image_token_id)
-    seen = (patches.cumsum(0) // loaded.merge_size**2 <= seen_tokens).sum()
-    return pixels[patches[:seen].sum() :], grid[seen:]
+    images: Sequence[Image.Image],
+    pictures: dict[str, torch.Tensor],
+) -> dict[str, torch.Tensor]:
+    """``pictures`` without those whose placeholders stand before ``start``."""
+    if not pictures or loaded.image_token_id not in ids[start:]:
+        return {}
+    seen_tokens, seen = list(ids[:start]).count(loaded.image_token_id), 0
+    while seen_tokens > 0:
+        seen_tokens -= loaded.image_tokens(images[seen])
+        seen += 1
+    if loaded.pictures == "tiles":
+        return _pictures(loaded, images[seen:])
+    grid = pictures["image_grid_thw"]
+    first = grid[:seen].prod(-1).sum()
+    return {"pixel_values": pictures["pixel_values"][first:], "image_grid_thw": grid[seen:]}

@@ -1,13 +1,12 @@
-"""A vision-language checkpoint as plain parts: model, tokenizer, image processor, special ids.
+"""A checkpoint as plain parts: the model's weights beside its ``Processor``.
 
-Works without torchvision: the stock processors of the Qwen-VL family need it for video, so the
-image processor and the tokenizer are loaded by themselves and joined here. Any checkpoint of
-transformers' image-text-to-text classes with one placeholder id per image token and a
-``image_grid_thw`` (Qwen2.5-VL, Qwen3-VL) fits; no size and no name is special.
+Any checkpoint of transformers' image-text-to-text classes with patches (Qwen2.5-VL, Qwen3-VL) or
+tiles (Idefics3, SmolVLM), and any causal language model, fits; no size and no name is special.
+Works without torchvision.
 """
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -15,122 +14,85 @@ import torch
 from PIL import Image
 
 from air_reasoning.errors import DataError
-
-_PLACEHOLDERS = ("image_token_id", "video_token_id", "vision_start_token_id", "vision_end_token_id")
+from air_reasoning.models.processor import Processor, load_processor, model_folder
 
 
 @dataclass(kw_only=True, slots=True)
-class LoadedModel:
-    """``placeholder_ids`` are the ids that only the renderer may write, never the sampler.
+class LoadedModel(Processor):
+    """A processor with its weights. ``model`` is in evaluation mode."""
 
-    ``eos_ids`` end an assistant turn. ``merge_size`` is the side, in patches, of the square that
-    becomes one image token. ``model`` is in evaluation mode.
-    """
-
-    path: Path
     model: Any
-    tokenizer: Any
-    image_processor: Any
-    image_token_id: int
-    placeholder_ids: tuple[int, ...]
-    eos_ids: tuple[int, ...]
-    merge_size: int
 
     @property
     def device(self) -> torch.device:
         """Where the weights are."""
         return next(self.model.parameters()).device
 
-    @property
-    def max_context(self) -> int:
-        """Positions that the text model was made for, in tokens."""
-        return int(self.model.config.get_text_config().max_position_embeddings)
-
-    def image_tokens(self, image: Image.Image) -> int:
-        """Placeholders that the picture takes: Σ grid / merge².
+    def pixels(self, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
+        """``pixel_values [patches, channels·t·patch²]`` and ``image_grid_thw [images, 3]``.
 
         Raises:
-            DataError: the picture's shape cannot be turned into patches (side ratio above 200).
+            DataError: a model of tiles has no such grid.
         """
-        try:
-            patches = self.image_processor.get_number_of_image_patches(image.height, image.width)
-        except ValueError as error:
-            raise DataError(f"picture of {image.width}x{image.height}: {error}; crop it") from None
-        return patches // self.merge_size**2
-
-    def pixels(self, images: list[Image.Image]) -> tuple[torch.Tensor, torch.Tensor]:
-        """``pixel_values [patches, channels·t·patch²]`` and ``image_grid_thw [images, 3]``."""
-        rgb = [image if image.mode == "RGB" else image.convert("RGB") for image in images]
-        batch = self.image_processor(images=rgb, return_tensors="pt")
+        if self.pictures != "patches":
+            raise DataError(f"{self.path}: no patches; training takes models of the Qwen-VL kind")
+        batch = self.image_processor(images=[_rgb(image) for image in images], return_tensors="pt")
         device = self.device
         return batch["pixel_values"].to(device), batch["image_grid_thw"].to(device)
+
+    def tiles(self, images: list[Image.Image]) -> dict[str, torch.Tensor]:
+        """``pixel_values [1, tiles, channels, height, width]`` and their mask, for tiles."""
+        nested = [[_rgb(image) for image in images]]
+        batch = self.image_processor(images=nested, return_tensors="pt")
+        names = ("pixel_values", "pixel_attention_mask")
+        return {name: batch[name].to(self.device) for name in names}
 
 
 def load_model(
     path: str | Path,
     *,
+    adapter: str | Path | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     min_pixels: int | None = None,
     max_pixels: int | None = None,
 ) -> LoadedModel:
-    """Load a checkpoint folder, or a hub model that was downloaded before.
+    """Load a checkpoint folder or a hub model; a LoRA adapter is merged into its weights.
 
-    ``min_pixels`` and ``max_pixels`` (width x height after resizing) override the checkpoint's.
+    ``path`` may itself be an adapter's folder: then its base model is loaded from where the
+    adapter says. ``min_pixels`` and ``max_pixels`` as in ``load_processor``.
 
     Raises:
         DataError: no model folder, a broken or truncated weight file, weights that do not match
-            the configuration, or no tokenizer; the message names the file.
+            the configuration, no tokenizer, or an adapter of another model; the message names the
+            file.
     """
-    folder = _folder(path)
-    _check_files(folder)
-    from transformers import AutoImageProcessor, AutoTokenizer
+    folder = model_folder(path)
+    if (folder / "adapter_config.json").is_file() and not (folder / "config.json").is_file():
+        folder, adapter = _base_of(folder), folder
+    processor = load_processor(folder, min_pixels=min_pixels, max_pixels=max_pixels)
+    _check_weights(folder)
+    model = _model(folder, dtype, text_only=processor.pictures == "none")
+    if adapter is not None:
+        from air_reasoning.models.lora import merge_adapter
 
-    model = _model(folder, dtype).to(device).eval()
-    tokenizer = _part(AutoTokenizer, folder, "tokenizer.json")
-    processor = _part(AutoImageProcessor, folder, "preprocessor_config.json")
-    _limit_pixels(processor, min_pixels, max_pixels)
-    ids = (getattr(model.config, name, None) for name in _PLACEHOLDERS)
-    return LoadedModel(
-        path=folder,
-        model=model,
-        tokenizer=tokenizer,
-        image_processor=processor,
-        image_token_id=model.config.image_token_id,
-        placeholder_ids=tuple(sorted({i for i in ids if i is not None})),
-        eos_ids=_eos_ids(model, tokenizer),
-        merge_size=processor.merge_size,
-    )
+        model = merge_adapter(model, model_folder(adapter))
+    parts = {f.name: getattr(processor, f.name) for f in fields(Processor)}
+    return LoadedModel(model=model.to(device).eval(), **parts)
 
 
-def _folder(path: str | Path) -> Path:
-    folder = Path(path)
-    if folder.is_dir():
-        return folder
-    from huggingface_hub import snapshot_download
-
-    try:
-        return Path(snapshot_download(str(path), local_files_only=True))
-    except Exception:  # every way of not having it means the same here
-        raise DataError(
-            f"{path}: no such model folder; give a folder with config.json, model.safetensors "
-            "and tokenizer.json, or download the hub model first"
-        ) from None
+def _base_of(adapter: Path) -> Path:
+    named = json.loads((adapter / "adapter_config.json").read_text()).get("base_model_name_or_path")
+    if not named:
+        raise DataError(f"{adapter / 'adapter_config.json'}: names no base model; give both")
+    return model_folder(named)
 
 
-def _check_files(folder: Path) -> None:
-    """Name what is absent or broken before transformers fails in its own words."""
-    config = folder / "config.json"
-    if not config.is_file():
-        raise DataError(f"{config}: missing, so {folder} is no model folder; expected a checkpoint")
-    try:
-        kind = json.loads(config.read_text())
-    except ValueError as error:
-        raise DataError(f"{config}: not JSON ({error}); restore the file") from None
-    if not isinstance(kind, dict) or "image_token_id" not in kind:
-        raise DataError(f"{config}: no image_token_id: not a model of the Qwen-VL kind")
-    if not (folder / "tokenizer.json").is_file():
-        raise DataError(f"{folder / 'tokenizer.json'}: missing; save the tokenizer with the model")
+def _rgb(image: Image.Image) -> Image.Image:
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _check_weights(folder: Path) -> None:
     weights = sorted(folder.glob("*.safetensors"))
     if not weights:
         raise DataError(f"{folder}: no *.safetensors; save the model with save_pretrained")
@@ -146,13 +108,13 @@ def _check_files(folder: Path) -> None:
             ) from None
 
 
-def _model(folder: Path, dtype: str) -> Any:
-    from transformers import AutoModelForImageTextToText
+def _model(folder: Path, dtype: str, *, text_only: bool) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForImageTextToText
     from transformers.utils import logging
 
     logging.disable_progress_bar()  # its bars for every load and save would cut through ours
+    auto_class: Any = AutoModelForCausalLM if text_only else AutoModelForImageTextToText
     try:
-        auto_class: Any = AutoModelForImageTextToText
         model, report = auto_class.from_pretrained(
             folder,
             dtype=getattr(torch, dtype),
@@ -169,27 +131,3 @@ def _model(folder: Path, dtype: str) -> Any:
             f"{folder}: {len(report['missing_keys'])} weights are absent ({names}, ...)"
         )
     return model
-
-
-def _part(auto_class: Any, folder: Path, file: str) -> Any:
-    try:
-        return auto_class.from_pretrained(folder, local_files_only=True)
-    except Exception as error:  # the tokenizers library raises bare Exception
-        raise DataError(f"{folder / file}: missing or broken ({error}); save it again") from None
-
-
-def _limit_pixels(processor: Any, min_pixels: int | None, max_pixels: int | None) -> None:
-    """Set the limits where both the processor and the placeholder count read them."""
-    size = {key: value for key, value in dict(processor.size).items() if value is not None}
-    if min_pixels is not None:
-        size["shortest_edge"] = min_pixels
-    if max_pixels is not None:
-        size["longest_edge"] = max_pixels
-    processor.size = type(processor.size)(**size)
-
-
-def _eos_ids(model: Any, tokenizer: Any) -> tuple[int, ...]:
-    configured = model.generation_config.eos_token_id
-    ids = configured if isinstance(configured, list) else [configured]
-    ids = [*ids, tokenizer.eos_token_id, tokenizer.get_added_vocab().get("<|im_end|>")]
-    return tuple(sorted({i for i in ids if i is not None}))

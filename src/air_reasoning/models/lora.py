@@ -47,9 +47,26 @@ def add_adapter(model: Any, config: LoraConfig, seed: int = 0) -> Any:
             PeftConfig(
                 r=config.rank,
                 lora_alpha=config.alpha,  # pyright: ignore[reportArgumentType] - a float works
-                target_modules=rf".*language_model.*\.({'|'.join(config.targets)})",
+                # Vision towers have matrices of the same names.
+                target_modules=rf"(?!.*vis(ual|ion)).*\.({'|'.join(config.targets)})",
             ),
         )
+
+
+def merge_adapter(model: Any, folder: Path) -> Any:
+    """``model`` with the saved adapter added to its weights: W + (alpha / rank) · B · A.
+
+    Raises:
+        DataError: no adapter there, or one that belongs to another model.
+    """
+    from peft import PeftModel
+
+    if not (folder / "adapter_config.json").is_file():
+        raise DataError(f"{folder / 'adapter_config.json'}: missing; expected a PEFT adapter")
+    try:
+        return PeftModel.from_pretrained(model, str(folder)).merge_and_unload()
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        raise DataError(f"{folder}: does not fit the model: {error}") from None
 
 
 def merged(adapter: Any) -> Any:

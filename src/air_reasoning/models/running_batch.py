@@ -69,7 +69,9 @@ class RunningBatch:
         self.force_limit = force_limit
         self.token_text = TokenText(loaded.tokenizer)
         self._may_end_known: dict[tuple[int, tuple[str, ...]], bool] = {}
-        self._placeholders = torch.tensor(loaded.placeholder_ids, device=loaded.device)
+        self._placeholders = torch.tensor(
+            loaded.placeholder_ids, dtype=torch.long, device=loaded.device
+        )
         self._clear()
 
     def __len__(self) -> int:

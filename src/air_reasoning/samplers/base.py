@@ -9,6 +9,22 @@ from typing import Any, Literal, Protocol
 
 from PIL import Image
 
+from air_reasoning.types import Part
+
+Role = Literal["system", "user", "assistant", "tool"]
+
+
+@dataclass(kw_only=True, slots=True)
+class Message:
+    """One turn of a conversation. ``Part.image`` counts in the pictures of the request.
+
+    ``tool`` is what the sandbox gave back, output tags included; an ``assistant`` message that is
+    the last one is unfinished: the engine goes on with it.
+    """
+
+    role: Role
+    parts: list[Part]
+
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class SamplingParams:
@@ -35,7 +51,9 @@ class SampleRequest:
     """The whole sequence so far. A ``trajectory_id`` that was seen before continues its KV cache.
 
     Members of a group (the same non-empty ``group_id``) with the same ids have the same pictures.
-    ``on_token`` is called with each token as it is sampled, by engines that can stream.
+    ``messages`` is the same sequence as a conversation, for engines that take no ids (then
+    ``token_ids`` is empty). Engines that can stream call ``on_token`` with each token as it is
+    sampled, or ``on_text`` if they give no ids.
     """
 
     trajectory_id: str
@@ -43,18 +61,33 @@ class SampleRequest:
     token_ids: list[int]
     images: list[Image.Image] = field(default_factory=list[Image.Image])
     params: SamplingParams = field(default_factory=SamplingParams)
+    messages: list[Message] = field(default_factory=list[Message])
     on_token: Callable[[int], None] | None = None
+    on_text: Callable[[str], None] | None = None
 
 
 @dataclass(kw_only=True, slots=True)
 class Completion:
-    """``logprobs``: of the distribution sampled from (after temperature and bans), one a token."""
+    """``logprobs``: of the distribution sampled from (after temperature and bans), one a token.
+
+    An engine that gives no token ids leaves both lists empty - such a turn cannot be trained on -
+    and says in ``tokens`` how many it wrote. ``prompt_tokens`` were sent, ``cached_tokens`` of them
+    were not computed again, where the engine tells.
+    """
 
     token_ids: list[int]
     logprobs: list[float]
     text: str
     finish_reason: Literal["stop", "length", "context"]
     policy_version: int = 0
+    tokens: int | None = None
+    prompt_tokens: int = 0
+    cached_tokens: int = 0
+
+    @property
+    def written(self) -> int:
+        """Tokens that the model wrote."""
+        return len(self.token_ids) if self.tokens is None else self.tokens
 
 
 class Sampler(Protocol):

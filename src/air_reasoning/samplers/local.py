@@ -22,28 +22,12 @@ from contextlib import suppress
 from typing import Any, Literal
 
 import torch
-from pydantic import Field
 
-from air_reasoning.config import Config
 from air_reasoning.errors import SamplerError
 from air_reasoning.models.load import LoadedModel
 from air_reasoning.models.running_batch import RunningBatch, Turn
 from air_reasoning.samplers.base import Completion, SampleRequest
-
-
-class LocalSamplerConfig(Config):
-    """How the batch is run. None of it changes what is sampled, but for ``max_context``."""
-
-    max_rows: int = Field(default=512, ge=1)
-    """Trajectories in the batch at once; further ones wait."""
-    max_context: int | None = Field(default=None, ge=2)
-    """Longest sequence in tokens; None: what the model was made for."""
-    prefill_tokens: int = Field(default=8192, ge=1)
-    """Tokens, padding included, in one pass over new prompts (at least one prompt)."""
-    force_limit: int = Field(default=24, ge=1)
-    """Tool results of up to so many tokens are forced into the running batch."""
-    wait_for_tools_ms: float = Field(default=2000.0, ge=0)
-    """A step waits for trajectories with a tool until none has come back for so long (ms)."""
+from air_reasoning.samplers.settings import LocalSamplerConfig
 
 
 class LocalSampler:
