@@ -31,7 +31,7 @@ from air_reasoning.config import (
     render_config,
 )
 from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
-from air_reasoning.eval.commands import score
+from air_reasoning.eval.commands import eval_options, score
 from air_reasoning.sinks import following
 from air_reasoning.viewer.commands import run_app, view_app
 
@@ -177,9 +177,15 @@ _add_flow(tasks_app, "make", "tasks-make", "Make tasks with pictures drawn from 
 @eval_app.command("run")
 def evaluate(
     benchmark: Annotated[
-        str | None, typer.Argument(help="Task folder, task file, or NAME:FOLDER of a benchmark.")
+        list[str] | None, typer.Argument(help="Benchmarks (NAME or NAME:FOLDER), or task folders.")
     ] = None,
-    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
+    data: Annotated[Path | None, typer.Option(help="Folder of the benchmark's files.")] = None,
+    split: Annotated[str | None, typer.Option(help="Split of the benchmark.")] = None,
+    scoring: Annotated[str | None, typer.Option(help="official or strict.")] = None,
+    model: Annotated[Path | None, typer.Option(help="Checkpoint folder.")] = None,
+    endpoint: Annotated[str | None, typer.Option(help="URL of a service that samples.")] = None,
+    repeats: Annotated[int | None, typer.Option(help="Sampled roll-outs a task.")] = None,
+    code: Annotated[str | None, typer.Option(help="allow, forbid or both.")] = None,
     config: ConfigFiles = None,
     override: Overrides = None,
     run_dir: RunDirOption = None,
@@ -195,11 +201,8 @@ def evaluate(
 ) -> None:
     """Measure a model on tasks, with intervals, and write a report."""
     options = dict(locals())
-    if benchmark := options.pop("benchmark"):
-        options["override"] = [*(options["override"] or []), f"benchmark={json.dumps(benchmark)}"]
-    if endpoint := options.pop("endpoint"):
-        options["override"] = [*(options["override"] or []), f"endpoint.url={endpoint}"]
-    run_flow("eval", options)
+    for one in eval_options(options):
+        run_flow("eval", one)
 
 
 @app.command()

@@ -33,7 +33,9 @@ class Record:
     """One scored trajectory.
 
     ``tokens`` are the model's own (not the tool's); ``calls`` are executed cells and
-    ``failed_calls`` those that came back without ``ok``; ``route`` is how the answer was found.
+    ``failed_calls`` those that came back without ``ok``; ``route`` is how the answer was found and
+    ``answer`` the answer itself, cut short. ``prompt_tokens`` include what tools gave back;
+    ``seconds`` are on the clock.
     """
 
     task_id: str
@@ -51,6 +53,10 @@ class Record:
     code_banned: bool = False
     unscored: bool = False
     timed_out: bool = False
+    subject: str = ""
+    answer: str = ""
+    prompt_tokens: int = 0
+    seconds: float = 0.0
 
 
 def summarize(records: Sequence[Record]) -> dict[str, Metric]:
@@ -82,6 +88,7 @@ def summarize(records: Sequence[Record]) -> dict[str, Metric]:
         summary[f"tokens_{name}"] = _mean(
             [r for r in scored if r.difficulty == name], lambda r: r.tokens
         )
+    summary["seconds_mean"] = _mean(scored, lambda r: r.seconds)
     summary["calls_mean"] = _mean(free, lambda r: r.calls)
     summary["turns_mean"] = _mean(scored, lambda r: r.turns)
     summary["format_ok"] = _share(scored, lambda r: r.format_ok)

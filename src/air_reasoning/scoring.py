@@ -11,6 +11,8 @@ from air_reasoning.metrics import Record
 from air_reasoning.turn_format import AIR, TurnFormat
 from air_reasoning.types import Outcome, Segment, StopReason, Task, Trajectory
 
+MAX_ANSWER = 200
+
 
 @dataclass(kw_only=True, slots=True, frozen=True)
 class Scored:
@@ -64,6 +66,10 @@ def scored_with(
         code_banned=trajectory.code_banned,
         unscored=trajectory.stop.our_fault,
         timed_out=verdict.timed_out,
+        subject=str(task.meta.get("subject", "")),
+        answer=(verdict.extracted or "")[:MAX_ANSWER],
+        prompt_tokens=trajectory.usage.prompt + trajectory.usage.output,
+        seconds=trajectory.timing.get("total", 0.0),
     )
     return Scored(verdict=verdict, outcome=outcome, record=record)
 

@@ -4,8 +4,11 @@ command.
 
 import asyncio
 import json
+import os
 import shutil
-from pathlib import Path
+import subprocess
+import sys
+import time
 
 import pytest
 
@@ -27,7 +30,6 @@ from air_reasoning.task_files import write_tasks
 from air_reasoning.turn_format import AIR
 from air_reasoning.types import Answer, Part, Task
 
-MATHVISION = Path(__file__).parents[3] / "shared" / "benchmarks" / "mathvision"
 TURNS = {
     "direct": ["<think>it is 3</think><answer>\\boxed{3}</answer>"],
     "code": ["<code>```python\nprint(1+2)\n```</code>", "<answer>\\boxed{3}</answer>"],
@@ -111,7 +113,8 @@ def test_resume_makes_only_what_is_not_final(qwen3, tmp_path):
     assert groups(rows) == []
 
 
-def test_an_empty_benchmark_name_and_a_missing_folder_are_named(tmp_path):
+def test_an_empty_benchmark_name_and_a_missing_folder_are_named(tmp_path, monkeypatch):
+    monkeypatch.delenv("AIR_BENCHMARKS", raising=False)
     with pytest.raises(ConfigError, match="benchmark: must be set"):
         load_benchmark(EvalConfig())
     with pytest.raises(ConfigError, match="mathvision:FOLDER"):
@@ -174,9 +177,72 @@ def test_dry_run_starts_nothing(eval_words, tmp_path, capsys):
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.skipif(not MATHVISION.is_dir(), reason="no ../shared/benchmarks/mathvision here")
-def test_real_pictures_run_without_an_error_of_ours(qwen3, tmp_path):
-    words = ["eval", f"mathvision:{MATHVISION}", "--run-dir", str(tmp_path / "run"), "--limit", "6"]
+SCRIPT = {
+    "mathvision/4": ["<code>print(6)</code>", "<answer>\\boxed{6}</answer>"],
+    "mathvision/5": ["<answer>\\boxed{-1}</answer>"],
+    "*": ["<think>a guess</think><answer>\\boxed{B}</answer>"],
+}
+
+
+def test_a_scripted_model_on_real_pictures_gives_the_whole_report(
+    qwen3, tmp_path, capsys, benchmark_folder
+):
+    script = tmp_path / "turns.json"
+    script.write_text(json.dumps(SCRIPT))
+    words = ["eval", "mathvision", "--data", str(benchmark_folder("mathvision"))]
+    words += ["--split", "testmini", "--limit", "12", "--run-dir", str(tmp_path / "run")]
+    words += ["--repeats", "2", "--code", "both", "--model", str(qwen3.path), "--display", "none"]
+    assert cli.main([*words, "-o", f"model.script={script}"]) == 0
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    figures = summary["checkpoints"]["turns"]["sampled"]
+    assert figures["n"]["value"] == 24
+    assert figures["calls_mean"]["value"] == 1 / 12
+    assert summary["repeats"]["turns"]["sampled"]["pass@2"]["value"] == figures["accuracy"]["value"]
+    assert summary["tool_benefit"]["greedy"]["all"]["n"] == 12
+    facts = summary["provenance"]
+    assert (facts["back end"], facts["scoring"], facts["judge"]) == ("scripted", "official", "none")
+    assert facts["prompt"].startswith("mathvision-")
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert page.count("<svg") >= 3
+    assert "Accuracy. By subject" in page
+    table = (tmp_path / "run" / "table.md").read_text()
+    assert "| maj@2 |" in table
+    assert "What code is worth" in capsys.readouterr().out
+
+
+def test_a_killed_evaluation_goes_on_without_a_lost_or_doubled_item(qwen3, tmp_path, picture):
+    tasks = [task(f"t{i}") for i in range(30)]
+    write_tasks_with(tmp_path / "tasks", tasks, picture(48, 32))
+    words = [sys.executable, "-m", "air_reasoning.cli", "eval", str(tmp_path / "tasks")]
+    words += ["--run-dir", str(tmp_path / "run"), "--model", str(qwen3.path), "--display", "none"]
+    words += ["-o", "rollout.max_new_tokens=40", "-o", "max_connections=2", "-o", "decoding=greedy"]
+    part = tmp_path / "run" / "trajectories" / "part-0000.jsonl"
+    process = subprocess.Popen(words, env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)})
+    while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") >= 3):
+        time.sleep(0.02)
+    process.kill()
+    process.wait()
+    before = part.read_bytes().count(b"\n")
+    assert 3 <= before < 30
+    assert cli.main(words[3:]) == 0
+    ids = [row["record"]["task_id"] for row in map(json.loads, part.read_bytes().splitlines())]
+    assert sorted(ids) == sorted(t.id for t in tasks)
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert next(iter(summary["checkpoints"].values()))["greedy"]["n"]["value"] == 30
+
+
+def test_several_benchmarks_have_a_folder_each(eval_words, tmp_path):
+    copy = tmp_path / "more"
+    shutil.copytree(eval_words[1], copy)
+    words = [*eval_words[:2], str(copy), *eval_words[2:], "-o", "decoding=greedy"]
+    assert cli.main(words) == 0
+    for name in ("tasks", "more"):
+        assert (tmp_path / "run" / name / "summary.json").is_file()
+
+
+def test_real_pictures_run_without_an_error_of_ours(qwen3, tmp_path, benchmark_folder):
+    folder = benchmark_folder("mathvision")
+    words = ["eval", f"mathvision:{folder}", "--run-dir", str(tmp_path / "run"), "--limit", "6"]
     words += ["-o", f"model.path={qwen3.path}", "-o", "rollout.max_new_tokens=8"]
     assert cli.main([*words, "-o", "decoding=greedy", "--display", "none"]) == 0
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())

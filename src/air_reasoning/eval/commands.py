@@ -1,13 +1,34 @@
 """``air eval score`` and ``air eval compare``; heavy imports inside."""
 
+import json
+from collections.abc import Iterator
 from contextlib import nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 if TYPE_CHECKING:
     from air_reasoning.eval.score import ScoredFile
+
+
+_SHORT = {
+    **{name: name for name in ("data", "split", "scoring", "repeats", "code")},
+    **{"model": "model.path", "endpoint": "endpoint.url"},
+}
+
+
+def eval_options(options: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options of one evaluation a benchmark: short options as settings, a run folder each."""
+    names: list[str] = options.pop("benchmark") or []
+    short = {key: options.pop(name) for name, key in _SHORT.items()}
+    given = [f"{key}={json.dumps(str(v))}" for key, v in short.items() if v is not None]
+    override = [*(options["override"] or []), *given]
+    folder = options["run_dir"] or Path("runs") / "eval"
+    for name in names or [""]:
+        own = [f"benchmark={json.dumps(name)}"] if name else []
+        inner = folder / Path(name.partition(":")[0]).name if len(names) > 1 else folder
+        yield {**options, "override": [*override, *own], "run_dir": inner}
 
 
 def score(

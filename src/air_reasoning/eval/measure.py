@@ -42,6 +42,10 @@ class Measure:
         """The checkpoint's name in the table."""
         return self.name if self.code == "allow" else f"{self.name} (code forbidden)"
 
+    def group_id(self, task: Task) -> str:
+        """Group of all roll-outs of one task in this pass."""
+        return f"{self.name}/{self.decoding}/{self.code}/{task.id}"
+
 
 def strict(task: Task, text: str) -> Verdict:
     """This project's own comparison."""
@@ -113,7 +117,7 @@ async def evaluate(
 async def _roll(
     task: Task, repeat: int, engine: Engine, config: RolloutConfig, measure: Measure
 ) -> Trajectory:
-    group = f"{measure.name}/{measure.decoding}/{measure.code}/{task.id}"
+    group = measure.group_id(task)
     return await rollout(
         task,
         engine,

@@ -110,7 +110,7 @@ class ReportData:
 
     ``checkpoints`` as in ``summary.json``; ``curves`` are lines of ``metrics.jsonl`` by run;
     ``groups`` are roll-outs of one task side by side; ``facts`` is everything that can move a
-    score.
+    score. ``further_tables`` and ``charts`` (SVG from ``svg``) stand below the results.
     """
 
     title: str
@@ -121,6 +121,8 @@ class ReportData:
     groups: Sequence[Sequence[Example]] = ()
     facts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     notes: Sequence[str] = ()
+    further_tables: Sequence[tables.PlainTable] = ()
+    charts: Sequence[str] = ()
 
 
 def write_report(path: Path, data: ReportData) -> None:
@@ -155,6 +157,7 @@ def render_report(data: ReportData) -> str:
         overview=_overview(data.checkpoints, colours) if data.checkpoints else [],
         compared=_compared(data.curves, colours),
         by_run=[(tables.display_name(name), _by_run(lines)) for name, lines in data.curves.items()],
+        charts=[Markup(chart) for chart in data.charts],
         examples=[_shown(example) for example in data.examples[:MAX_EXAMPLES]],
         examples_left_out=max(0, len(data.examples) - MAX_EXAMPLES),
         groups=[

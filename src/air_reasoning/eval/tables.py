@@ -4,7 +4,7 @@ Takes ``checkpoints`` as ``summary.json`` holds them: ``{name: {decoding: {metri
 "high"}}}}`` with decoding ``greedy`` or ``sampled``.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -120,6 +120,108 @@ def terminal_table(checkpoints: Checkpoints, *, title: str = "") -> "Table":
         label = Text(f"{column.group} {column.name}".strip().lower())
         table.add_row(label, *cells, end_section=last)
     return table
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class PlainTable:
+    """Words and numbers as they are shown: a title, heads, and rows of as many cells."""
+
+    title: str
+    heads: list[str]
+    rows: list[list[str]]
+
+
+def markdown_plain(table: PlainTable) -> str:
+    """The table in Markdown, first column left, others right."""
+    lines = ["| " + " | ".join(table.heads) + " |"]
+    lines.append("|---|" + "---:|" * (len(table.heads) - 1))
+    lines += [
+        "| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in table.rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def eval_tables(summary: Mapping[str, Any]) -> list[PlainTable]:
+    """Tables of an evaluation besides the headline one; empty ones are left out.
+
+    Repeats (mean@k, pass@k, maj@k), the benchmark's own figures, accuracy and code by kind and by
+    subject, tool benefit by group, extraction routes, stop reasons, and cost.
+    """
+    found = [
+        _by_pass(summary.get("repeats", {}), "Several roll-outs a task", percent_text),
+        _by_pass(summary.get("official", {}), "The benchmark's own figures", _share_text),
+        *(_grouped(summary.get(part, {}), title) for part, title in _GROUPED),
+        *(_benefits(d, pairs) for d, pairs in summary.get("tool_benefit", {}).items()),
+        _by_pass(summary.get("routes", {}), "How answers were found", percent_text),
+        _by_pass(summary.get("stops", {}), "Why trajectories ended", percent_text),
+        _by_pass(summary.get("cost", {}), "Cost", lambda value: f"{value:,.6g}"),
+    ]
+    return [table for table in found if table.rows]
+
+
+_GROUPED = (("kinds", "By kind"), ("subjects", "By subject"))
+
+
+def percent_text(metric: Mapping[str, Any]) -> str:
+    """``61.2 [58.0–64.3]`` in percent, an en dash where undefined."""
+    if metric["value"] is None:
+        return "–"
+    ends = [metric["low"], metric["high"]]
+    interval = "" if None in ends else f" [{100 * ends[0]:.1f}–{100 * ends[1]:.1f}]"
+    return f"{100 * metric['value']:.1f}{interval}"
+
+
+def _share_text(value: float | None) -> str:
+    return "–" if value is None else f"{100 * value:.2f}"
+
+
+def _by_pass(
+    part: Mapping[str, Mapping[str, Mapping[str, Any]]], title: str, text: Callable[[Any], str]
+) -> PlainTable:
+    """One row a figure, one column a pass."""
+    passes = [
+        (f"{display_name(name)}, {DECODINGS.get(decoding, decoding)}", figures)
+        for name, decodings in part.items()
+        for decoding, figures in decodings.items()
+    ]
+    names = dict.fromkeys(name for _, figures in passes for name in figures)
+    rows = [
+        [name, *(text(figures[name]) if name in figures else "–" for _, figures in passes)]
+        for name in names
+    ]
+    return PlainTable(title=title, heads=["", *(name for name, _ in passes)], rows=rows)
+
+
+def _grouped(part: Mapping[str, Any], title: str) -> PlainTable:
+    """Accuracy of every group and its count, for each pass; a single group says nothing."""
+    flat = {
+        name: {
+            decoding: {group: figures["accuracy"] | {"n": figures["n"]["value"]}
+                       for group, figures in groups.items()}
+            for decoding, groups in decodings.items()
+        }
+        for name, decodings in part.items()
+    }  # fmt: skip
+    table = _by_pass(flat, f"Accuracy. {title}", lambda m: f"{percent_text(m)} n={m['n']:.0f}")
+    return table if len(table.rows) > 1 else PlainTable(title=title, heads=[""], rows=[])
+
+
+def _benefits(decoding: str, pairs: Mapping[str, Any]) -> PlainTable:
+    rows = [
+        [
+            name,
+            percent_text(pair["difference"]),
+            f"{pair['only_a']}",
+            f"{pair['only_b']}",
+            f"{pair['p_value']:.2g}",
+            f"{pair['n']}",
+        ]
+        for name, pair in pairs.items()
+        if pair["n"]
+    ]
+    heads = ["", "points", "only with code", "only without", "McNemar p", "n"]
+    title = f"What code is worth, {DECODINGS.get(decoding, decoding)}"
+    return PlainTable(title=title, heads=heads, rows=rows)
 
 
 def _used(checkpoints: Checkpoints) -> list[Column]:

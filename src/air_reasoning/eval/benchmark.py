@@ -1,0 +1,79 @@
+"""What is measured: the tasks of a benchmark or task folder, and how their answers are scored."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from air_reasoning.errors import ConfigError
+from air_reasoning.eval.benchmarks.adapter import Adapter, Figures, Scorer, strict_verdict
+from air_reasoning.eval.judge import Judge, with_judge
+from air_reasoning.eval.known import BENCHMARKS, data_folder, find_adapter
+from air_reasoning.eval.settings import EvalConfig
+from air_reasoning.identity import content_identity
+from air_reasoning.task_files import read_tasks
+from air_reasoning.types import Task
+
+
+@dataclass(kw_only=True, slots=True)
+class Benchmark:
+    """Tasks and how their answers are scored; ``label`` is what the report calls them.
+
+    ``prompt_id`` names the prompts: another wording of one question is another id. ``notes`` say
+    what is not as the benchmark's authors do it.
+    """
+
+    tasks: list[Task]
+    label: str
+    prompt_id: str
+    score: Scorer = strict_verdict
+    figures: Callable[[Sequence[tuple[Task, bool]]], Figures] | None = None
+    notes: list[str] = field(default_factory=list[str])
+
+
+def load_benchmark(config: EvalConfig, judge: Judge | None = None) -> Benchmark:
+    """Tasks by ``benchmark``: a known name (with its folder behind a colon), else a task folder.
+
+    Raises:
+        ConfigError: nothing was named, or a benchmark without its folder. DataError: it is not
+            there or broken.
+    """
+    name, _, folder = config.benchmark.partition(":")
+    if not name:
+        raise ConfigError(
+            "benchmark: must be set, as in `air eval tasks/test` or `air eval mathvision:FOLDER`"
+        )
+    if name not in BENCHMARKS:
+        tasks = read_tasks(config.benchmark)
+        return Benchmark(tasks=tasks, label=config.benchmark, prompt_id=_prompt_id("tasks", tasks))
+    adapter = find_adapter(name)
+    place = data_folder(adapter, Path(folder) if folder else config.data)
+    if place is None:
+        raise ConfigError(
+            f"benchmark: {name} needs its folder, as in {name}:FOLDER, --data or AIR_BENCHMARKS; "
+            f"{adapter.download}"
+        )
+    return _of_adapter(adapter, place, config, judge)
+
+
+def _of_adapter(
+    adapter: Adapter, place: Path, config: EvalConfig, judge: Judge | None
+) -> Benchmark:
+    split = config.split or adapter.splits[0]
+    tasks = adapter.load(place, split)
+    strict = config.scoring == "strict"
+    score = adapter.strict if strict else adapter.official
+    notes = [] if strict or judge or not adapter.judged_by_model else [adapter.judged_by_model]
+    if judge is not None:
+        score = with_judge(adapter, judge, score, extracted=False)
+    return Benchmark(
+        tasks=tasks,
+        label=" ".join(filter(None, [adapter.title, f"{split},", config.scoring, "scoring"])),
+        prompt_id=_prompt_id(adapter.name, tasks),
+        score=score,
+        figures=adapter.figures,
+        notes=notes,
+    )
+
+
+def _prompt_id(name: str, tasks: Sequence[Task]) -> str:
+    return f"{name}-{content_identity(task.prompt for task in tasks)[:8]}"
