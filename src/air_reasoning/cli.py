@@ -31,7 +31,7 @@ from air_reasoning.config import (
     render_config,
 )
 from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
-from air_reasoning.eval.commands import eval_options, score
+from air_reasoning.eval.commands import compare, eval_options, score
 from air_reasoning.sinks import following
 from air_reasoning.viewer.commands import run_app, view_app
 
@@ -47,6 +47,7 @@ app.add_typer(tasks_app, name="tasks")
 app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
 eval_app.command()(score)
+eval_app.command()(compare)
 app.add_typer(view_app, name="view")
 app.add_typer(run_app, name="run")
 

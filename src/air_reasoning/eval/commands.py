@@ -100,3 +100,45 @@ def score_lines(scored: "ScoredFile", label: str) -> list[str]:
 
 def _percent(value: float | None) -> str:
     return "undefined" if value is None else f"{100 * value:.2f}%"
+
+
+def compare(
+    run_a: Annotated[Path, typer.Argument(help="Run folder, or lines of air eval score --json.")],
+    run_b: Annotated[Path, typer.Argument(help="The same, of the other model or setting.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for report.html and table.md.")] = None,
+) -> None:
+    """Compare two evaluations item by item: paired differences, flips, by group."""
+    from air_reasoning.eval.charts import difference_chart
+    from air_reasoning.eval.compare import (
+        compare_runs,
+        compare_tables,
+        read_side,
+        verdict_lines,
+    )
+    from air_reasoning.eval.report import ReportData, write_report
+    from air_reasoning.eval.tables import markdown_plain
+    from air_reasoning.files import atomic_write
+    from air_reasoning.json_io import to_json
+
+    compared = compare_runs(read_side(run_a), read_side(run_b))
+    tables, lines = compare_tables(compared), verdict_lines(compared)
+    text = "\n".join(lines) + "\n"
+    text += "".join(f"\n{table.title}\n\n{markdown_plain(table)}" for table in tables)
+    typer.echo(text, nl=False)
+    for warning in compared.warnings:
+        typer.secho(
+            f"warning: these differ in what can move a score: {warning}", fg="yellow", err=True
+        )
+    if out is None:
+        return
+    charts = [difference_chart(name, to_json(pairs)) for name, pairs in compared.passes.items()]
+    notes = [*lines, *(f"Warning, these differ: {warning}" for warning in compared.warnings)]
+    data = ReportData(
+        title=f"{compared.b} compared with {compared.a}",
+        notes=notes,
+        further_tables=tables,
+        charts=[chart for chart in charts if chart],
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    write_report(out / "report.html", data)
+    atomic_write(out / "table.md", text)

@@ -171,6 +171,15 @@ def percent_text(metric: Mapping[str, Any]) -> str:
     return f"{100 * metric['value']:.1f}{interval}"
 
 
+def points_text(metric: Mapping[str, Any]) -> str:
+    """``+2.1 [-3.8 to +0.4]`` in points, for differences."""
+    if metric["value"] is None:
+        return "–"
+    ends = [metric["low"], metric["high"]]
+    interval = "" if None in ends else f" [{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}]"
+    return f"{100 * metric['value']:+.1f}{interval}"
+
+
 def _share_text(value: float | None) -> str:
     return "–" if value is None else f"{100 * value:.2f}"
 
@@ -210,7 +219,7 @@ def _benefits(decoding: str, pairs: Mapping[str, Any]) -> PlainTable:
     rows = [
         [
             name,
-            percent_text(pair["difference"]),
+            points_text(pair["difference"]),
             f"{pair['only_a']}",
             f"{pair['only_b']}",
             f"{pair['p_value']:.2g}",
