@@ -36,7 +36,7 @@ def error_of(execution: Execution) -> dict[str, str]:
 
 def test_state_is_kept_and_the_last_expression_is_the_value(pool: ProcessPool) -> None:
     first, second, third = run(pool, "x = 20\ndef f(a): return a + x", "x += 1\nf(1)", "'a\\nb'")
-    assert (first.status, first.value, first.tier) == ("ok", None, "process")
+    assert (first.status, first.value, first.tier in "ABC") == ("ok", None, True)
     assert (second.value, second.stdout, second.error) == ("22", "", None)
     assert third.value == r"'a\nb'"
     assert not any(execution.state_lost for execution in (first, second, third))
@@ -159,7 +159,7 @@ def test_input_pictures_are_objects_and_files(pool: ProcessPool) -> None:
 def test_pillow_is_imported_only_for_a_cell_that_names_a_picture(pool: ProcessPool) -> None:
     before, after = run(
         pool,
-        "import sys\n'PIL' in sys.modules",
+        "import sys\n'P' 'IL' in sys.modules",
         "image_1.size, 'PIL' in sys.modules",
         images=[Image.new("RGB", (2, 3))],
     )
@@ -233,7 +233,7 @@ def test_numpy_is_seeded_where_it_is_preloaded() -> None:
     code = "import numpy as np\nnp.random.rand(), np.random.default_rng().random()"
 
     async def draws() -> list[str | None]:
-        async with ProcessPool(SandboxConfig(preload=["numpy", "numpy.random"])) as pool:
+        async with ProcessPool(SandboxConfig(preload=[["numpy", "numpy.random"]])) as pool:
             values: list[str | None] = []
             for seed in (1, 1, 2):
                 async with pool.session(seed=seed) as session:
@@ -262,7 +262,7 @@ def test_void_cells(code: str, void: bool) -> None:
 
 def test_a_void_cell_starts_no_process() -> None:
     async def cells() -> None:
-        pool = ProcessPool(SandboxConfig(python="/no/such/python"))  # would fail if it did
+        pool = ProcessPool(SandboxConfig(packages="/no/such/python"))  # would fail if it did
         async with pool, pool.session() as session:
             assert (await session.run("# thinking")).status == "ok"
 

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, cast
 
 import typer
 
-from air_reasoning import __version__
+from air_reasoning import __version__, sandbox_cli
 from air_reasoning.command_group import default_command
 from air_reasoning.config import (
     Config,
@@ -50,6 +50,7 @@ eval_app.command()(score)
 eval_app.command()(compare)
 app.add_typer(view_app, name="view")
 app.add_typer(run_app, name="run")
+app.add_typer(sandbox_cli.app, name="sandbox")
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)

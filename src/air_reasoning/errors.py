@@ -30,6 +30,12 @@ class SandboxError(AirError):
     """
 
 
+class SandboxRefused(SandboxError):
+    """No isolation can be had on this host, or not the one asked for; nothing was run."""
+
+    exit_code = 4
+
+
 class SamplerError(AirError):
     """The engine that samples failed; the trajectory is dropped and counted, never scored."""
 

@@ -10,7 +10,6 @@ from air_reasoning.sandbox.child.pictures import MODES
 from air_reasoning.sandbox.settings import SandboxConfig
 from air_reasoning.types import Execution, ImageRef
 
-TIER = "process"
 # The longest that the notice in place of cut text and one cut character can add.
 NOTICE_CHARS = 100
 # A character above U+FFFF is two escapes of six bytes in JSON.
@@ -29,7 +28,7 @@ def read_reply(
 ) -> tuple[Execution, list[Image.Image]]:
     """The result of cell number ``cell`` and the pixels of its images.
 
-    ``wall_ms`` is left at 0: a session is not asked about time.
+    ``wall_ms`` and ``tier`` are left open: a session is not asked about them.
 
     Raises:
         FrameError: a field is missing, of the wrong type or beyond its limit, the answer is to
@@ -52,7 +51,6 @@ def read_reply(
         error=error,
         images=[_reference(image) for image in images],
         cpu_ms=cpu_ms,
-        tier=TIER,
     ), images
 
 

@@ -1,5 +1,6 @@
 """What a cell prints: kept up to a limit, the middle cut out and said so."""
 
+import fcntl
 import io
 import os
 from typing import Any, BinaryIO, TextIO, cast
@@ -63,15 +64,18 @@ class CapturedStream:
     """
 
     def __init__(self, fd: int, limit: int) -> None:
-        """Takes descriptor ``fd`` of this process over; ``limit`` is in bytes."""
+        """For descriptor ``fd``; ``limit`` is in bytes."""
         self._fd = fd
         self._limit = limit
-        self._file = os.memfd_create(f"fd{fd}", os.MFD_CLOEXEC)
-        # Append mode: the position must survive our truncation, whoever holds the descriptor.
-        appending = os.open(f"/proc/self/fd/{self._file}", os.O_WRONLY | os.O_APPEND)
-        os.dup2(appending, fd)
-        os.close(appending)
+        self.file = -1
         self.stream: TextIO = self._fresh()
+
+    def begin(self) -> None:
+        """Take the descriptor of this process over."""
+        self.file = os.memfd_create(f"fd{self._fd}", os.MFD_CLOEXEC)
+        # Append mode: the position must survive our truncation, whoever holds the descriptor.
+        fcntl.fcntl(self.file, fcntl.F_SETFL, os.O_APPEND)
+        os.dup2(self.file, self._fd)
 
     def _fresh(self) -> TextIO:
         self._kept = CappedBytes(self._limit, self._fd)
@@ -90,11 +94,11 @@ class CapturedStream:
         if not self.stream.closed:
             self.stream.flush()
         position = 0
-        while data := os.pread(self._file, READ_BYTES, position):
+        while data := os.pread(self.file, READ_BYTES, position):
             self._kept.write(data)
             position += len(data)
         if position:
-            os.ftruncate(self._file, 0)
+            os.ftruncate(self.file, 0)
         text = self._kept.text()
         self._kept.forget()
         return text

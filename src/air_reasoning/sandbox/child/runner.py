@@ -6,6 +6,7 @@ functions. The supervisor checks sizes and turns, and holds the deadlines.
 
 import ast
 import gc
+import io
 import linecache
 import os
 import random
@@ -39,10 +40,11 @@ class Caps(NamedTuple):
     max_image_pixels: int
 
 
-def serve(fd: int, caps: Caps) -> NoReturn:
+def serve(fd: int, session: "Session") -> NoReturn:
     """Answer each frame on ``fd`` with one frame until the other side closes it."""
     gc.enable()  # it was off in the parent so that a fork shares its memory
-    session, pid = Session(caps), os.getpid()
+    pid = os.getpid()
+    sys.path.append(str(Path.cwd()))
     reader = FrameReader(UNLIMITED, UNLIMITED)
     while data := os.read(fd, READ_BYTES):
         frame = reader.feed(data)
@@ -57,27 +59,50 @@ def serve(fd: int, caps: Caps) -> NoReturn:
     os._exit(0)
 
 
+def warm_up() -> None:
+    """What the first cell of a process would set up inside Python, done once before the fork."""
+    names: dict[str, object] = {}
+    body, last = _compile("def f(x):\n    return x + 1\nf(1)", "<cell 0>")
+    exec(body, names)
+    if last is not None:
+        repr(eval(last, names))
+    try:
+        raise ValueError("x")
+    except ValueError as error:
+        _cell_frames(error)
+        traceback.format_exception_only(error)
+    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
+    print("x", file=stream, flush=True)
+    FrameReader(UNLIMITED, UNLIMITED).feed(pack({"x": "é", "y": 1.0, "z": None}))
+
+
 class Session:
     """Variables and streams that live from cell to cell."""
 
     def __init__(self, caps: Caps) -> None:
-        """Takes over stdout, stderr, SIGINT and ``__main__`` of this process."""
+        """Made once in the parent, where it costs nobody anything; ``begin`` is for the child."""
         self._limit = caps.output_chars
         self._stdout = CapturedStream(1, caps.output_chars)
         self._stderr = CapturedStream(2, caps.output_chars)
         self._gallery = Gallery(caps.max_images, caps.max_image_pixels, self._warn)
         self._pending: dict[str, RawPicture] = {}
         self._interruptible = False
-        main = types.ModuleType("__main__")
-        sys.modules["__main__"] = main
-        self._names = main.__dict__
+        self._main = types.ModuleType("__main__")
+        self._names = self._main.__dict__
         self._names["display"] = self._display
+
+    def begin(self) -> list[int]:
+        """Take over stdout, stderr and ``__main__`` of this process; the descriptors in use."""
+        self._stdout.begin()
+        self._stderr.begin()
+        sys.modules["__main__"] = self._main
         replace_image_viewer(self._display)
+        return [self._stdout.file, self._stderr.file]
 
     def answer(self, frame: Frame) -> tuple[dict[str, Any], list[RawPicture]]:
         """Run the cell of one frame: the header of the reply, and the pictures."""
         if "seed" in frame.header:
-            self._begin(frame)
+            self._receive(frame)
         number, code = frame.header["cell"], frame.header["code"]
         # A cell may have replaced any of these.
         signal.signal(signal.SIGINT, self._on_interrupt)
@@ -95,7 +120,7 @@ class Session:
         }
         return header, self._gallery.take()
 
-    def _begin(self, frame: Frame) -> None:
+    def _receive(self, frame: Frame) -> None:
         """Seeds and input pictures; they come with the first cell."""
         _seed(frame.header["seed"])
         for number, (shape, pixels) in enumerate(

@@ -18,23 +18,26 @@ import itertools
 import json
 import os
 import select
-import shutil
 import signal
 import socket
 import sys
 import time
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn
 
 if __name__ == "__main__":  # run by path: make the relative imports work (PEP 366)
     sys.path.insert(0, str(Path(__file__).parent.parent))
     __package__ = "child"
 
-from . import limits, runner
+from . import runner
+from .folder import remove
+from .jail import Jail, Limits
+from .tiers import find_tier, probe
 
 TALK_FD = 3
-FILES_REMOVED_INLINE = 64
 END_S = 5.0
+QUOTA_S = 0.25
+ALLOCATOR = ("PYTHONMALLOC", "GLIBC_TUNABLES")
 
 
 class Child(NamedTuple):
@@ -42,37 +45,38 @@ class Child(NamedTuple):
 
     pid: int
     life: int
-    folder: Path
+    number: int
 
 
 class Zygote:
     """The loop over the control socket, the life sockets and SIGCHLD."""
 
-    def __init__(self, settings: dict[str, Any], control: socket.socket) -> None:
-        """``settings``: root, supervisor (pid), memory_mb, caps."""
-        self._root = Path(settings["root"])
-        self._limits = limits.Limits(settings["memory_mb"], tasks=limits.task_limit())
-        self._caps = runner.Caps(**settings["caps"])
+    def __init__(
+        self, jail: Jail, caps: runner.Caps, control: socket.socket, supervisor: int
+    ) -> None:
+        """``supervisor``: a pidfd. Another fork of it may hold a copy of the control socket."""
+        self._jail = jail
+        self._session = runner.Session(caps)  # what every session begins with
         self._control = control
-        self._pid = os.getpid()
+        self._supervisor = supervisor
         self._children: dict[int, Child] = {}  # by pid
         self._by_life: dict[int, Child] = {}
-        self._removers: set[int] = set()
         self._numbers = itertools.count(1)
         self._wake, wake_end = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         signal.set_wakeup_fd(wake_end, warn_on_full_buffer=False)
         signal.signal(signal.SIGCHLD, _wake_only)
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        # Another fork of the supervisor may hold a copy of the control socket open.
-        self._supervisor = os.pidfd_open(settings["supervisor"])
         self._poll = select.epoll()
-        for fd in (control.fileno(), self._wake, self._supervisor):
+        for fd in (control.fileno(), self._wake, supervisor):
             self._poll.register(fd, select.EPOLLIN)
 
     def serve(self) -> None:
         """Until the supervisor closes the control socket or ends."""
+        self._control.send(json.dumps({"tier": self._jail.tier}).encode())
+        looked = time.monotonic()
         while True:
-            for fd, _ in self._poll.poll():
+            watched = self._jail.tier != "A" and self._children
+            for fd, _ in self._poll.poll(QUOTA_S if watched else -1):
                 if fd == self._supervisor:
                     return
                 if fd == self._wake:
@@ -82,42 +86,44 @@ class Zygote:
                     self._obey(self._by_life[fd])
                 elif fd == self._control.fileno() and not self._open_session():
                     return
+            if watched and time.monotonic() - looked > QUOTA_S:
+                looked = time.monotonic()
+                self._enforce_quotas()
 
     def _open_session(self) -> bool:
         message, fds, _, _ = socket.recv_fds(self._control, 64, 2)
         if not message:
             return False
         talk, life = fds
-        folder = self._root / str(next(self._numbers))
+        number = next(self._numbers)
         try:
-            folder.mkdir(mode=0o700)
+            self._jail.before_fork(number)
             pid = os.fork()
         except OSError as error:
             _say(life, f"failed cannot start a session process: {error}")
             os.close(life)
         else:
             if pid == 0:
-                self._become_session(talk, life, folder)
-            child = Child(pid, life, folder)
+                self._become_session(talk, life, number)
+            child = Child(pid, life, number)
             self._children[pid] = self._by_life[life] = child
             self._poll.register(life, select.EPOLLIN)
         os.close(talk)
         return True
 
-    def _become_session(self, talk: int, life: int, folder: Path) -> NoReturn:
+    def _become_session(self, talk: int, life: int, number: int) -> NoReturn:
         """In the child: confine, let go of everything that is not the session's, run cells."""
         try:
             os.setsid()
             signal.set_wakeup_fd(-1)
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-            os.chdir(folder)
-            sys.path.append(str(folder))
-            limits.confine(self._limits, self._pid)
+            descriptors = self._session.begin()
+            self._jail.confine(number)
             _say(life, "started")
             os.dup2(talk, TALK_FD, inheritable=False)
-            os.closerange(TALK_FD + 1, 1 << 20)
+            _keep_only([TALK_FD, *descriptors])
             life = -1
-            runner.serve(TALK_FD, self._caps)
+            runner.serve(TALK_FD, self._session)
         except BaseException as error:
             _say(life, f"failed {type(error).__name__}: {error}")
         finally:
@@ -138,66 +144,37 @@ class Zygote:
             if not word:  # closed: there will be nothing more to read
                 self._forget(child.life)
 
-    def _reap(self) -> None:
-        """Bury what died: first its group, then, its pid still taken, the process itself."""
-        ended: list[tuple[Child, int]] = []
-        flags = os.WEXITED | os.WNOHANG | os.WNOWAIT
-        with contextlib.suppress(ChildProcessError):
-            while (info := os.waitid(os.P_ALL, 0, flags)) is not None:
-                child = self._children.pop(info.si_pid, None)
+    def _reap(self) -> bool:
+        """Bury what died, with everything that it left. False once no child is left at all."""
+        try:
+            while (ended := os.waitpid(-1, os.WNOHANG))[0]:
+                child = self._children.pop(ended[0], None)
                 if child:
-                    _kill(child.pid)
-                status = os.waitpid(info.si_pid, 0)[1]
-                self._removers.discard(info.si_pid)
-                if child:
-                    ended.append((child, os.waitstatus_to_exitcode(status)))
-        self._kill_strays()
-        for child, code in ended:
-            self._remove(child.folder)
-            _say(child.life, f"exited {code}")
-            self._forget(child.life)
-            os.close(child.life)
+                    self._jail.bury(child.number, child.pid)
+                    _say(child.life, f"exited {os.waitstatus_to_exitcode(ended[1])}")
+                    self._forget(child.life)
+                    os.close(child.life)
+        except ChildProcessError:
+            return False
+        return True
 
     def _forget(self, life: int) -> None:
         """Stop listening. Closing alone is not enough while a fork still holds a copy."""
         if self._by_life.pop(life, None):
             self._poll.unregister(life)
 
-    def _kill_strays(self) -> list[int]:
-        """End what left the group of a session that is over: it has become our own child."""
-        path = Path(f"/proc/self/task/{self._pid}/children")
-        found = {int(pid) for pid in path.read_text().split()}
-        strays = found - self._children.keys() - self._removers
-        for pid in strays:
-            _kill(pid)
-        return [*strays, *self._removers]
-
-    def _remove(self, folder: Path) -> None:
-        """Usually a few flat files; anything more is left to a process of its own."""
-        try:
-            with os.scandir(folder) as entries:
-                for entry in itertools.islice(entries, FILES_REMOVED_INLINE):
-                    os.unlink(entry.path)  # noqa: PTH108
-            folder.rmdir()
-        except OSError:
-            pid = os.fork()
-            if pid == 0:
-                signal.set_wakeup_fd(-1)
-                shutil.rmtree(folder, ignore_errors=True)
-                os._exit(0)
-            self._removers.add(pid)
+    def _enforce_quotas(self) -> None:
+        for child in self._children.values():
+            if self._jail.over_quota(child.number):
+                _kill(child.pid)
 
     def close(self) -> None:
-        """End all sessions and what they left; the folder goes with them."""
+        """End all sessions and what they left."""
         end = time.monotonic() + END_S
         for pid in self._children:
             _kill(pid)
-        while time.monotonic() < end:
-            self._reap()
-            if not self._children and not self._kill_strays():
-                break
-            time.sleep(0.002)
-        shutil.rmtree(self._root, ignore_errors=True)
+        while self._reap() and time.monotonic() < end:
+            time.sleep(0.001)
 
 
 def _wake_only(signum: int, frame: object) -> None:
@@ -211,6 +188,14 @@ def _kill(pid: int) -> None:
             kill(pid, signal.SIGKILL)
 
 
+def _keep_only(descriptors: list[int]) -> None:
+    """Close everything else but the standard three."""
+    before = 2
+    for fd in [*sorted(descriptors), 1 << 20]:
+        os.closerange(before + 1, fd)
+        before = fd
+
+
 def _say(life: int, text: str) -> None:
     """A message to the supervisor, which may be gone."""
     with contextlib.suppress(OSError):
@@ -218,19 +203,32 @@ def _say(life: int, text: str) -> None:
 
 
 def main() -> None:
-    """``zygote.py SETTINGS``: a JSON object with the control socket's descriptor in it."""
+    """``zygote.py SETTINGS``: a JSON object with the control socket's descriptor in it.
+
+    ``zygote.py --probe FOLDER`` only prints what each layer of the jail answers here.
+    """
+    if sys.argv[1] == "--probe":
+        print(json.dumps(probe(sys.argv[2])))
+        return
     settings = json.loads(sys.argv[1])
+    for name in ALLOCATOR:  # they were for this start
+        os.environ.pop(name, None)
+    with contextlib.suppress(OSError):  # memory gone: rather we and our children than the trainer
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
     control = socket.socket(fileno=settings["control"])
-    with contextlib.suppress(OSError):
-        limits.prefer_for_oom_kill()
-    limits.adopt_orphans()
-    for name in settings["preload"]:
-        importlib.import_module(name)
-    for name in [name for name in sys.modules if name.partition(".")[0] == "child"]:
-        del sys.modules[name]  # a cell may have a module of this name
+    supervisor = os.pidfd_open(settings["supervisor"])
+    jail = Jail(
+        find_tier(settings),
+        Limits(**settings["limits"]),
+        settings["root"],
+        os.open("/proc", os.O_PATH),
+    )
     sys.path.pop(0)
-    sys.argv[:] = [""]
-    zygote = Zygote(settings, control)
+    jail.enter()
+    _import_all(settings["preload"])
+    jail.close_gates()
+    zygote = Zygote(jail, runner.Caps(**settings["caps"]), control, supervisor)
+    runner.warm_up()
     gc.collect()
     gc.disable()
     gc.freeze()
@@ -238,6 +236,20 @@ def main() -> None:
         zygote.serve()
     finally:
         zygote.close()
+        remove(Path(settings["root"]))
+
+
+def _import_all(names: list[str]) -> None:
+    """What every session shall have; then hide that we were here first."""
+    os.environ["MPLCONFIGDIR"] = os.environ["TMPDIR"] = str(Path("tmp").absolute())
+    for name in names:
+        with contextlib.suppress(*([ModuleNotFoundError] if name.endswith("?") else [])):
+            importlib.import_module(name.rstrip("?"))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "child"]:
+        del sys.modules[name]  # a cell may have a module of this name
+    if tempfile := sys.modules.get("tempfile"):
+        tempfile.tempdir = None  # type: ignore[attr-defined]
+    sys.argv[:] = [""]
 
 
 if __name__ == "__main__":

@@ -1,12 +1,11 @@
 // Keys: pages register what a key does while they are shown; `?` lists what is registered.
-import { useLayoutEffect } from "./vendor/vendor.js";
+import { useEffect } from "./vendor/vendor.js";
 
 const layers = [];
 
-/** Registered before the next key can be pressed, hence the layout effect.
- * `useKeys({ j: ["next trajectory", () => ...] })`; the newest page wins. */
+/** `useKeys({ j: ["next trajectory", () => ...] })`; the newest page wins. */
 export function useKeys(keys) {
-  useLayoutEffect(() => {
+  useEffect(() => {
     layers.push(keys);
     return () => layers.splice(layers.indexOf(keys), 1);
   });
