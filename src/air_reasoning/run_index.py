@@ -17,16 +17,17 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, cast
+from typing import Any, BinaryIO, Self, cast
 
 from air_reasoning.errors import DataError
 from air_reasoning.json_io import parse_json
 from air_reasoning.run_reader import located, trajectory_parts
 
-VERSION = 1
+VERSION = 2
 TEXT_CHARS = 8_000
 """Characters of a trajectory that text search looks at; the page says so."""
 HUGE_LINE = 8 * 2**20
@@ -63,6 +64,9 @@ COLUMNS: dict[str, str] = {
     "reason": "TEXT",
 }
 """What a row holds; ``correct`` is null where nothing was scored. ``grp`` is the group's id."""
+FACETS = ("stop", "kind", "difficulty", "name", "correct", "banned")
+"""Columns whose values are counted while rows are added, so that a page need not count them."""
+_TABLES = ("rows", "texts", "parts", "facets")
 _SORTED = ("step", "reward", "advantage", "tokens", "turns", "calls", "grp", "task")
 
 
@@ -111,7 +115,7 @@ class RunIndex:
         try:
             known = self._known()
             if any(_was_rewritten(part, known) for part in parts) or len(known) > len(parts):
-                for table in ("rows", "texts", "parts"):
+                for table in _TABLES:
                     self.connection.execute(f"DELETE FROM {table}")
                 known = {}
             added = False
@@ -134,25 +138,38 @@ class RunIndex:
         """Index up to ``_BATCH`` whole lines of ``part`` from byte ``done`` on."""
         number = int(part.stem.removeprefix("part-"))
         start, failure = done, None
+        counts = Counter[tuple[str, Any]]()
         with part.open("rb") as file:
             file.seek(done)
             for _ in range(_BATCH):
-                line = file.readline()
-                if not line.endswith(b"\n"):
+                line = file.readline(HUGE_LINE)
+                length = len(line) if line.endswith(b"\n") else _huge_line_length(file, line)
+                if not length:
                     break
                 try:
-                    row, text = _summary(line, part, done)
+                    row, text = _summary(line, length, part, done)
                 except DataError as error:
                     failure = error
                     break
-                self._insert(row | {"part": number, "offset": done, "length": len(line)}, text)
-                done += len(line)
+                self._insert(row | {"part": number, "offset": done, "length": length}, text)
+                counts.update((name, row[name]) for name in FACETS)
+                done += length
+        self._count(counts)
         self.connection.execute(
             "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (part.name, done, part.stat().st_ino)
         )
         if failure is not None and done == start:
             raise failure
         return done > start
+
+    def _count(self, counts: Counter[tuple[str, Any]]) -> None:
+        for (name, value), more in counts.items():
+            changed = self.connection.execute(
+                "UPDATE facets SET count = count + ? WHERE name = ? AND value IS ?",
+                (more, name, value),
+            )
+            if changed.rowcount == 0:
+                self.connection.execute("INSERT INTO facets VALUES (?, ?, ?)", (name, value, more))
 
     def _insert(self, row: dict[str, Any], text: str) -> None:
         names = ", ".join(COLUMNS)
@@ -231,15 +248,25 @@ def _first_chars(texts: list[str]) -> str:
     return "\n".join(kept)
 
 
-def _summary(line: bytes, part: Path, offset: int) -> tuple[dict[str, Any], str]:
-    """``index_row`` of one line. Raises DataError: not JSON."""
+def _huge_line_length(file: BinaryIO, start: bytes) -> int:
+    """Bytes of the line that begins with ``start``, read in pieces; 0 if it has no end yet."""
+    length = len(start)
+    while length >= HUGE_LINE and (piece := file.readline(2**20)):
+        length += len(piece)
+        if piece.endswith(b"\n"):
+            return length
+    return 0
+
+
+def _summary(line: bytes, length: int, part: Path, offset: int) -> tuple[dict[str, Any], str]:
+    """``index_row`` of a line, of which ``line`` may be the start. Raises DataError: no JSON."""
     where = f"{part}: byte {offset}"
-    if len(line) <= HUGE_LINE:
+    if len(line) == length:
         return index_row(parse_json(line, where))
-    command = [sys.executable, "-m", __name__, str(part), str(offset), str(len(line))]
+    command = [sys.executable, "-m", __name__, str(part), str(offset), str(length)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        raise DataError(f"{where}: a record of {len(line)} bytes is not valid JSON; remove it")
+        raise DataError(f"{where}: a record of {length} bytes is not valid JSON; remove it")
     row, text = parse_json(done.stdout, where)
     return row, text
 
@@ -248,7 +275,7 @@ def read_bytes(part: Path, offset: int, length: int) -> Iterator[bytes]:
     """The bytes of one record in pieces, so that a large one is never in memory whole."""
     with part.open("rb") as file:
         file.seek(offset)
-        while length > 0 and (piece := file.read(min(length, 2**18))):
+        while length > 0 and (piece := file.read(min(length, 2**22))):
             length -= len(piece)
             yield piece
 
@@ -291,12 +318,13 @@ def _prepared(file: Path) -> sqlite3.Connection:
     if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
         return connection
     connection.execute("BEGIN IMMEDIATE")
-    for table in ("rows", "texts", "parts"):
+    for table in _TABLES:
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     connection.execute(f"CREATE TABLE rows (n INTEGER PRIMARY KEY, {columns})")
     connection.execute("CREATE TABLE texts (n INTEGER PRIMARY KEY, text TEXT)")
     connection.execute("CREATE TABLE parts (name TEXT PRIMARY KEY, done INTEGER, inode INTEGER)")
+    connection.execute("CREATE TABLE facets (name TEXT, value, count INTEGER)")
     for name in _SORTED:
         connection.execute(f"CREATE INDEX by_{name} ON rows ({name})")
     connection.execute(f"PRAGMA user_version = {VERSION}")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args, get_type_hints
 
 from air_reasoning.errors import ConfigError
-from air_reasoning.run_index import COLUMNS
+from air_reasoning.run_index import COLUMNS, FACETS
 
 SORTABLE = (
     *("n", "step", "reward", "advantage", "tokens", "turns", "calls", "failed", "correct"),
@@ -84,7 +84,8 @@ def page(
     order = "DESC" if chosen.sort.startswith("-") else "ASC"
     names = ", ".join(f"rows.{name}" for name in ("n", *COLUMNS))
     rows = connection.execute(
-        f"SELECT {names} FROM rows {where} ORDER BY rows.{column} {order}, rows.n LIMIT ? OFFSET ?",
+        f"SELECT {names} FROM rows {where} "
+        f"ORDER BY rows.{column} {order}, rows.n {order} LIMIT ? OFFSET ?",
         [*values, limit, offset],
     )
     return [dict(row) for row in rows]
@@ -103,17 +104,16 @@ def find(connection: sqlite3.Connection, key: str) -> dict[str, Any] | None:
 
 
 def facets(connection: sqlite3.Connection) -> dict[str, Any]:
-    """What there is to choose from: values of the named columns with counts, and ranges."""
+    """What there is to choose from: values of ``FACETS`` with counts (60 at most), and ranges."""
     found: dict[str, Any] = {}
-    for name in ("stop", "kind", "difficulty", "name", "correct", "banned"):
+    for name in FACETS:
         rows = connection.execute(
-            f"SELECT {name}, count(*) FROM rows GROUP BY {name} ORDER BY 2 DESC LIMIT 60"
+            "SELECT value, count FROM facets WHERE name = ? ORDER BY count DESC LIMIT 60", [name]
         )
         found[name] = [[value, number] for value, number in rows]
-    for name in ("step", "reward"):
-        found[name] = list(
-            connection.execute(f"SELECT min({name}), max({name}) FROM rows").fetchone()
-        )
+    for name in ("step", "reward"):  # one end each, so that the column's index answers
+        ends = [f"(SELECT {end}({name}) FROM rows)" for end in ("min", "max")]
+        found[name] = list(connection.execute(f"SELECT {', '.join(ends)}").fetchone())
     return found
 
 

@@ -59,6 +59,8 @@ def test_the_page_has_no_inline_script_or_style_and_names_no_other_host():
     assert page.count("<script") == page.count("<script src=") + page.count(
         '<script type="module" src='
     )
+    for module in static.glob("*.js"):  # fetched at once, not one after the other
+        assert f'href="{module.name}"' in page or f'src="{module.name}"' in page, module
     ours = [file for file in static.rglob("*.*") if "vendor" not in file.parts]
     for file in ours:
         text = file.read_text().replace("http://www.w3.org/2000/svg", "")

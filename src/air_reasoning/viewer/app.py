@@ -128,12 +128,15 @@ def _trajectory(store: Store, request: Request) -> Response:
     """``{"row": ..., "record": ...}``, the record as the run folder has it."""
     row, part = _located(store, _run(store, request), request.query_params.get("key", ""))
 
+    start = b'{"row":' + dump_line(row) + b',"record":'
+
     def body() -> Iterator[bytes]:
-        yield b'{"row":' + dump_line(row) + b',"record":'
+        yield start
         yield from read_bytes(part, row["offset"], row["length"])
         yield b"}"
 
-    return StreamingResponse(body(), media_type="application/json")
+    headers = {"content-length": str(len(start) + row["length"] + 1)}
+    return StreamingResponse(body(), media_type="application/json", headers=headers)
 
 
 def _tokens(store: Store, request: Request) -> dict[str, Any]:

@@ -1,11 +1,13 @@
 // Numbers and names as people read them.
 
+const grouped = new Intl.NumberFormat("en"); // toLocaleString makes one at every call
+
 /** Three significant digits, no exponent where it can be helped; a dash for nothing. */
 export function number(value) {
   if (value === null || value === undefined || Number.isNaN(value)) return "–";
-  if (Number.isInteger(value)) return value.toLocaleString("en");
+  if (Number.isInteger(value)) return grouped.format(value);
   const size = Math.abs(value);
-  if (size >= 1000) return Math.round(value).toLocaleString("en");
+  if (size >= 1000) return grouped.format(Math.round(value));
   if (size > 0 && size < 0.001) return value.toExponential(1);
   return String(Number(value.toPrecision(3)));
 }

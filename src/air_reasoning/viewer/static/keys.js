@@ -1,11 +1,12 @@
 // Keys: pages register what a key does while they are shown; `?` lists what is registered.
-import { useEffect } from "./vendor/vendor.js";
+import { useLayoutEffect } from "./vendor/vendor.js";
 
 const layers = [];
 
-/** `useKeys({ j: ["next trajectory", () => ...] })`; the newest page wins. */
+/** Registered before the next key can be pressed, hence the layout effect.
+ * `useKeys({ j: ["next trajectory", () => ...] })`; the newest page wins. */
 export function useKeys(keys) {
-  useEffect(() => {
+  useLayoutEffect(() => {
     layers.push(keys);
     return () => layers.splice(layers.indexOf(keys), 1);
   });

@@ -13,7 +13,19 @@ const FENCE = /^\s*```(?:python)?\n?|\n?```\s*$/g;
 const PIECE = 12_000;
 
 /** What stands between the tags. */
-export const body = (text) => text.replace(OPENING, "").replace(CLOSING, "").replace(/^\n+|\n+$/g, "");
+export function body(text) {
+  const inside = text.replace(OPENING, "");
+  const tail = inside.slice(-60); // a closing tag is at the end or nowhere
+  return withoutEmptyEnds((inside.length > 60 ? inside.slice(0, -60) : "") + tail.replace(CLOSING, ""));
+}
+
+/** Without line feeds at both ends. A regular expression takes quadratic time where a cell printed a million of them. */
+function withoutEmptyEnds(text) {
+  let [start, end] = [0, text.length];
+  while (start < end && text[start] === "\n") start++;
+  while (end > start && text[end - 1] === "\n") end--;
+  return text.slice(start, end);
+}
 
 /** Text of any length: the first piece, then as much more at each click. */
 function Long({ text, show }) {

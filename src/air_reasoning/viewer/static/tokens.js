@@ -2,7 +2,8 @@
 import { html, useState } from "./vendor/vendor.js";
 import { api } from "./api.js";
 import { number } from "./format.js";
-import { Lazy, Loading, useData } from "./ui.js";
+import { Lazy } from "./lazy.js";
+import { Loading, useData } from "./ui.js";
 
 const SHOWN = 4_000;
 const STEPS = [0.98, 0.9, 0.75, 0.5, 0.25, 0.1, 0.02];

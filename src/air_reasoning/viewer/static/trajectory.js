@@ -4,13 +4,14 @@ import { api } from "./api.js";
 import { filterOf } from "./filters.js";
 import { duration, number, words } from "./format.js";
 import { useKeys } from "./keys.js";
+import { Lazy } from "./lazy.js";
 import { Pictures } from "./pictures.js";
 import { Markdown } from "./markdown.js";
 import { Raw } from "./raw.js";
 import { go, href } from "./route.js";
 import { Segment } from "./segment.js";
 import { Tokens } from "./tokens.js";
-import { Badge, Failed, Lazy, Loading, RewardTerms, useData, Verdict } from "./ui.js";
+import { Badge, Failed, Loading, RewardTerms, useData, Verdict } from "./ui.js";
 
 const LAZY_FROM = 60; // segments; below it everything is on the page and can be found with the browser's search
 
@@ -148,12 +149,12 @@ function Turns({ run, id, trajectory, query, show }) {
 function Turn({ run, id, turn, name, closed, toggle, lazy }) {
   const tokens = turn.reduce((sum, { segment }) => sum + (segment.kind === "output" ? 0 : (segment.token_ids?.length ?? 0)), 0);
   const status = turn.at(-1).segment.execution?.status;
-  const inside = () => turn.map(({ index, segment }) => html`<${Segment} key=${index} ...${{ run, id, index, segment }} />`);
-  const height = turn.reduce((sum, { segment }) => sum + 60 + Math.min(1500, (segment.text?.length ?? 0) / 5), 0);
+  const shown = ({ index, segment }) => html`<${Segment} key=${index} ...${{ run, id, index, segment }} />`;
+  const later = (part) => html`<${Lazy} key=${part.index} height=${60 + Math.min(1500, (part.segment.text?.length ?? 0) / 5)}>${() => shown(part)}<//>`;
   return html`<section class="turn card">
     <h2><button class="quiet fold" aria-expanded=${!closed} onClick=${() => toggle(name)}>${closed ? "▸" : "▾"} Turn ${name}</button>
       <span class="muted">${tokens ? `${number(tokens)} tokens` : ""}</span>
       ${status && html`<${Badge} tone=${status === "ok" ? "right" : "wrong"}>cell ${status}<//>`}</h2>
-    ${!closed && (lazy ? html`<${Lazy} height=${height}>${inside}<//>` : inside())}
+    ${!closed && turn.map(lazy ? later : shown)}
   </section>`;
 }

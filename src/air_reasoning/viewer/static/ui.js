@@ -1,5 +1,5 @@
 // Small pieces that several pages share.
-import { html, useEffect, useRef, useState } from "./vendor/vendor.js";
+import { html, useEffect, useState } from "./vendor/vendor.js";
 import { number, signed, words } from "./format.js";
 
 /** {data, error, loading, reload}; `load` runs again when `inputs` change, late answers are dropped. */
@@ -86,26 +86,6 @@ export function Copy({ text, label = "copy" }) {
     setTimeout(() => setDone(false), 1500);
   };
   return html`<button class="quiet" onClick=${copy} aria-live="polite">${done ? "copied" : label}</button>`;
-}
-
-/** Rendered once it comes near the screen; until then as high as `height` pixels. */
-export function Lazy({ height, children }) {
-  const [near, setNear] = useState(false);
-  const place = useRef(null);
-  useEffect(() => {
-    const watcher = new IntersectionObserver(
-      (entries) => {
-        if (entries.some((entry) => entry.isIntersecting)) {
-          setNear(true);
-          watcher.disconnect();
-        }
-      },
-      { rootMargin: "800px" },
-    );
-    watcher.observe(place.current);
-    return () => watcher.disconnect();
-  }, []);
-  return html`<div ref=${place} style=${near ? {} : { minHeight: `${height}px` }}>${near && children()}</div>`;
 }
 
 /** "12 of 340", for headings. */
