@@ -36,6 +36,10 @@ class ChatRenderer:
         self.prompt_images(task, images)
         return []
 
+    def message_ids(self, messages: Sequence[Message], shown: Sequence[Image.Image]) -> list[int]:
+        """No ids."""
+        return []
+
     def prompt_images(self, task: Task, images: Sequence[Image.Image]) -> list[Image.Image]:
         """The pictures in the order in which the prompt shows them.
 

@@ -74,9 +74,12 @@ FLOWS = {
     "rl": Flow(module="train_rl", config="RLConfig", run="run_rl", folder="rl"),
     "eval": Flow(module="eval.evaluate", config="EvalConfig", run="run_eval", folder="eval"),
     "solve": Flow(module="solve_cli", config="SolveConfig", run="solve_command", folder="solve"),
+    "serve": Flow(
+        module="serve.command", config="ServeConfig", run="serve_command", folder="serve"
+    ),
     "tasks-make": Flow(module="tasks.make", config="TasksConfig", run="run_make", folder="tasks"),
 }
-FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "solve", "tasks-make"]
+FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "solve", "serve", "tasks-make"]
 
 ConfigFiles = Annotated[
     list[Path] | None, typer.Option("-c", "--config", help="YAML or TOML settings; repeatable.")
@@ -232,6 +235,23 @@ def solve(
     settings = module.solve_settings(config or [], [*(override or []), *extra], dict(os.environ))
     display = "json" if as_json else "plain" if plain else display
     raise typer.Exit(module.solve_command(images, question, settings, display, save))
+
+
+@app.command()
+def serve(
+    model: Annotated[Path | None, typer.Option(help="Checkpoint folder or hub id.")] = None,
+    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
+    host: Annotated[str, typer.Option(help="Off loopback keys are needed.")] = "",
+    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
+    config: ConfigFiles = None,
+    override: Overrides = None,
+) -> None:
+    """Answer OpenAI clients: /v1/responses and /v1/chat/completions, code run on this side."""
+    module = _load("serve.command")
+    given = {"model.path": model, "endpoint.url": endpoint, "host": host, "port": port}
+    extra = [f"{key}={value}" for key, value in given.items() if value not in (None, "")]
+    settings = module.serve_settings(config or [], [*(override or []), *extra], dict(os.environ))
+    raise typer.Exit(module.serve_command(settings))
 
 
 @tasks_app.command("list")

@@ -12,6 +12,7 @@ one. Loads no torch.
 from bisect import bisect_left
 from collections.abc import Sequence
 
+from jinja2 import TemplateError
 from PIL import Image
 
 from air_reasoning.conversation import prompt_messages
@@ -20,7 +21,7 @@ from air_reasoning.models.processor import Processor
 from air_reasoning.models.token_text import Text, TokenText
 from air_reasoning.samplers.base import Completion, Message
 from air_reasoning.turn_format import Piece, TurnFormat, parse_turn
-from air_reasoning.types import Segment, Task
+from air_reasoning.types import Part, Segment, Task
 
 # A private-use character cannot occur in a chat template; each stands for one part of the prompt.
 _SLOT = "\ue0f0"
@@ -50,16 +51,18 @@ class Renderer:
         Raises:
             DataError: the prompt names a picture that the task does not have.
         """
-        scaffold = self._chat(
-            [
-                {"type": "image"} if part.kind == "image" else {"type": "text", "text": _SLOT}
-                for part in task.prompt
-            ]
-        )
-        texts = [Text(part.text) for part in task.prompt if part.kind == "text"]
+        return self.message_ids(self.messages(task), self.prompt_images(task, images))
+
+    def message_ids(self, messages: Sequence[Message], shown: Sequence[Image.Image]) -> list[int]:
+        """The same for a whole conversation; ``shown`` in the order of its picture parts."""
+        scaffold = self._chat(messages)
+        texts = [Text(p.text) for m in messages for p in m.parts if p.kind == "text"]
         frame = [Text(text, tags=True) for text in scaffold.split(_SLOT)]
+        if len(frame) != len(texts) + 1:
+            raise DataError(
+                f"{self.loaded.path}: {len(frame) - 1} of {len(texts)} texts in the chat template"
+            )
         parts = [frame[0], *(x for pair in zip(texts, frame[1:], strict=True) for x in pair)]
-        shown = [_picture(task, images, p.image) for p in task.prompt if p.kind == "image"]
         return self._widened(self.token_text.encode(parts), shown)
 
     def prompt_images(self, task: Task, images: Sequence[Image.Image]) -> list[Image.Image]:
@@ -126,16 +129,20 @@ class Renderer:
         """The id of a tag that the tokenizer holds as one token, else None."""
         return self.token_text.added.get(tag)
 
-    def _chat(self, content: list[dict[str, str]]) -> str:
-        messages = [{"role": "user", "content": content}]
-        if self.system_prompt:
-            system = {"role": "system", "content": [{"type": "text", "text": self.system_prompt}]}
-            messages.insert(0, system)
+    def _chat(self, messages: Sequence[Message]) -> str:
+        """The chat template's text with a slot for each text."""
+        slot, image = {"type": "text", "text": _SLOT}, {"type": "image"}
+        rows = [
+            {"role": m.role, "content": [image if p.kind == "image" else slot for p in m.parts]}
+            for m in messages
+        ]
+        if self.loaded.pictures == "none":  # templates of text models take strings
+            rows = [{"role": m.role, "content": _SLOT * len(m.parts)} for m in messages]
         try:
             return self.loaded.tokenizer.apply_chat_template(
-                messages, tokenize=False, add_generation_prompt=True
+                rows, tokenize=False, add_generation_prompt=True
             )
-        except ValueError as error:
+        except (ValueError, TemplateError) as error:
             raise DataError(
                 f"{self.loaded.path}: the tokenizer has no usable chat template ({error}); "
                 "add chat_template.jinja"
@@ -145,8 +152,9 @@ class Renderer:
         """What the chat template writes for one picture: ``<|vision_start|><|image_pad|>...``."""
         if self.loaded.pictures == "none":
             return ""
-        slot = {"type": "text", "text": _SLOT}
-        return self._chat([slot, {"type": "image"}, slot]).split(_SLOT)[1]
+        slot = Part(kind="text", text=_SLOT)
+        message = Message(role="user", parts=[slot, Part(kind="image"), slot])
+        return self._chat([message]).split(_SLOT)[1]
 
     def _widened(self, ids: list[int], images: Sequence[Image.Image]) -> list[int]:
         """Each placeholder replaced by the ids of its picture."""

@@ -116,7 +116,7 @@ async def rollout(
                 config=config,
                 trajectory=trajectory,
                 prompt=prompt,
-                messages=engine.renderer.messages(task, code_banned=code_banned),
+                messages=prompt.messages or engine.renderer.messages(task, code_banned=code_banned),
                 ids=list(prompt.ids),
                 shown=list(prompt.shown),
                 params=sampling_params(engine, config, seed, code_banned),

@@ -10,7 +10,7 @@ from pydantic import Field
 from air_reasoning.config import Config
 from air_reasoning.engine import Engine
 from air_reasoning.images import load_ref
-from air_reasoning.samplers.base import SamplingParams
+from air_reasoning.samplers.base import Message, SamplingParams
 from air_reasoning.types import Segment, StopReason, Task
 
 
@@ -44,11 +44,15 @@ class Event:
 
 @dataclass(kw_only=True, slots=True)
 class Prompt:
-    """A task made ready once for all its roll-outs; ``shown`` in order of the placeholders."""
+    """A task made ready once for all its roll-outs; ``shown`` in order of the placeholders.
+
+    ``messages`` is what was rendered, where it is more than the task's one question.
+    """
 
     ids: list[int]
     images: list[Image.Image]
     shown: list[Image.Image]
+    messages: list[Message] | None = None
 
 
 def prepare(task: Task, engine: Engine, images: list[Image.Image] | None = None) -> Prompt:
