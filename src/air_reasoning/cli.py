@@ -32,6 +32,7 @@ from air_reasoning.config import (
 )
 from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
 from air_reasoning.eval.commands import compare, eval_options, score
+from air_reasoning.serve.commands import serve
 from air_reasoning.sinks import following
 from air_reasoning.viewer.commands import run_app, view_app
 
@@ -237,21 +238,7 @@ def solve(
     raise typer.Exit(module.solve_command(images, question, settings, display, save))
 
 
-@app.command()
-def serve(
-    model: Annotated[Path | None, typer.Option(help="Checkpoint folder or hub id.")] = None,
-    endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
-    host: Annotated[str, typer.Option(help="Off loopback keys are needed.")] = "",
-    port: Annotated[int | None, typer.Option(min=0, max=65535)] = None,
-    config: ConfigFiles = None,
-    override: Overrides = None,
-) -> None:
-    """Answer OpenAI clients: /v1/responses and /v1/chat/completions, code run on this side."""
-    module = _load("serve.command")
-    given = {"model.path": model, "endpoint.url": endpoint, "host": host, "port": port}
-    extra = [f"{key}={value}" for key, value in given.items() if value not in (None, "")]
-    settings = module.serve_settings(config or [], [*(override or []), *extra], dict(os.environ))
-    raise typer.Exit(module.serve_command(settings))
+app.command()(serve)
 
 
 @tasks_app.command("list")

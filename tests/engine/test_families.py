@@ -1,6 +1,7 @@
 """Each family of models against the stock processor and the plain forward pass of transformers."""
 
 import asyncio
+import copy
 import json
 from pathlib import Path
 
@@ -74,6 +75,7 @@ def make_idefics3(tokenizer):
 def save_idefics3(folder: Path, tokenizer) -> Path:
     from tokenizers import AddedToken
 
+    tokenizer = copy.deepcopy(tokenizer)
     tokenizer.add_special_tokens(
         {"additional_special_tokens": [AddedToken(t, normalized=False) for t in TILE_SPECIALS]}
     )

@@ -81,7 +81,7 @@ def test_a_response_as_a_whole(client, chat_server):
             instructions="Be brief.",
             temperature=0.5,
             max_output_tokens=300,
-        )  # fmt: skip
+        )
     )
     body = chat_server.bodies[0]
     assert body["messages"][0]["content"].endswith("Be brief.")
