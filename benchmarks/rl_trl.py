@@ -97,6 +97,7 @@ class Forced(LogitsProcessor):
         self.start = start
 
     def __call__(self, input_ids, scores):
+        """Scores of which one is finite."""
         place = min(input_ids.shape[1] - self.start, self.ids.shape[1] - 1)
         return torch.full_like(scores, -torch.inf).scatter_(1, self.ids[:, place, None], 0.0)
 
