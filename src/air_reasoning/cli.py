@@ -102,6 +102,7 @@ Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first tasks
 Seed = Annotated[int | None, typer.Option(help="Short for -o seed=N.")]
 MaxConnections = Annotated[int | None, typer.Option(min=1, help="Requests to the engine at once.")]
 MaxSandboxes = Annotated[int | None, typer.Option(min=1, help="Sandbox sessions at once.")]
+Processes = Annotated[int | None, typer.Option(min=1, help="Short for -o processes=N.")]
 DisplayOption = Annotated[
     Display, typer.Option(help="Progress on stderr; rich becomes plain off a terminal.")
 ]
@@ -164,6 +165,7 @@ def _add_flow(group: typer.Typer, name: str, flow_name: str, summary: str) -> No
         seed: Seed = None,
         max_connections: MaxConnections = None,
         max_sandboxes: MaxSandboxes = None,
+        processes: Processes = None,
         display: DisplayOption = "rich",
         sink: SinkOption = None,
     ) -> None:
@@ -311,8 +313,9 @@ def _resolve(name: str, cli: Cli) -> Resolved[Config]:
         ("seed", "seed"),
         ("max_connections", "max_connections"),
         ("max_sandboxes", "sandbox.max_sessions"),
+        ("processes", "processes"),
     ):
-        if cli[option] is not None:
+        if cli.get(option) is not None:
             overrides.append(f"{_key_ending(cls, ending, option)}={cli[option]}")
     return load_config(cls, files=cli["config"] or (), overrides=overrides, env=os.environ)
 

@@ -26,7 +26,7 @@ def done(process) -> None:
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
-        ((*AIR, "-o", "processes=2"), {}),
+        ((*AIR, "--processes", "2"), {}),
         ((*AIR, "-o", "processes=2"), {"sharding": "fsdp2"}),
         (LAUNCHED, {}),
     ],
