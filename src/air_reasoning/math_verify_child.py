@@ -25,7 +25,7 @@ from air_reasoning.errors import PrerequisiteError
 
 DEADLINE_S = 2.0
 START_S = 60.0
-GRACE_S = 20.0  # for a child that itself gets no processor
+GRACE_S = 40.0  # for a child that itself gets no processor
 MAX_CHARS = 1_000
 CHILDREN = max(1, min(4, os.cpu_count() or 1))
 REMEMBERED = 4_096
@@ -59,9 +59,10 @@ _known = OrderedDict[tuple[str, str], bool | None]()
 def verify(gold: str, given: str, deadline_s: float = DEADLINE_S) -> bool | None:
     """Whether math-verify takes the two for equal; None if the deadline passed.
 
-    The deadline is in seconds on the clock, of one question; the start of a child (about a second,
-    once) is not part of it. What cannot be computed at all (``hopeless``) counts as passed at once.
-    Text over ``MAX_CHARS`` is unequal without a look. An error or the end of memory inside
+    The deadline is in seconds on the clock, of one question; on an overloaded machine a worker may
+    have longer, until it had 0.4 of the deadline in processor time. The start of a child (about a
+    second, once) is not part of it. What cannot be computed at all (``hopeless``) counts as passed
+    at once. Text over ``MAX_CHARS`` is unequal without a look. An error or the end of memory inside
     math-verify is "unequal". The last ``REMEMBERED`` answers are remembered, so that a hostile text
     costs its time once.
 

@@ -7,10 +7,10 @@ summarize(records)["accuracy"]
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from air_reasoning.answers import Verdict, answer_text, check_answer
+from air_reasoning.answers import Verdict, answer_text, check_answer, extract_answer
 from air_reasoning.display import Progress
 from air_reasoning.engine import Engine
 from air_reasoning.json_io import from_json
@@ -72,7 +72,9 @@ async def evaluate(
         measure: which pass this is; part of every key and random seed but for the name, so that
             checkpoints are compared on the same random numbers.
         run: where each trajectory is written as soon as it is scored.
-        score: from task and model-written answer text to a verdict; default ``check_answer``.
+        score: from task and model-written answer text to a verdict; default ``check_answer``. The
+            route of a benchmark's own verdict is the one on which ``check_answer`` would have
+            found an answer.
         done: final records of an earlier process (``finished``); they are not made again.
         bar: advanced by one for each new trajectory.
 
@@ -94,6 +96,9 @@ async def evaluate(
         # math-verify may take two seconds: not on the loop that feeds the sampler.
         text = answer_text(trajectory)
         verdict = await asyncio.to_thread(score, task, text)
+        if score is not strict and verdict.extracted is not None:
+            route = extract_answer(text, task.answer.type, task.choices).route
+            verdict = replace(verdict, route=route)
         scored = scored_with(task, trajectory, verdict, repeat=repeat, form=engine.renderer.form)
         if run is not None:
             run.write_trajectory(_row(measure, task, trajectory, scored))

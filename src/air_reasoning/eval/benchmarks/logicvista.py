@@ -23,6 +23,7 @@ SOURCE = "https://github.com/Yijia-Xiao/LogicVista"
 DOWNLOAD = "download data/dataset.json and data/images/ of github.com/Yijia-Xiao/LogicVista"
 COUNT = 448
 NONE = "zzzzz"
+MAX_CHARS = 8_000
 
 _GROUP = (
     r"((?:option|choice|image|figure|set|ball|box|diagram|letter|proposals?|answers?)?\W{0,4}"
@@ -73,7 +74,7 @@ def official_verdict(task: Task, text: str) -> Verdict:
 def official_extraction(task: Task, text: str) -> Verdict:
     """From stored letters, a Python list in a cell of the official CSV: ``['a', 'c']``."""
     try:
-        letters = [str(letter) for letter in ast.literal_eval(text)]
+        letters = [str(letter) for letter in ast.literal_eval(text[:MAX_CHARS])]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         letters = [text]
     return _same_letters(task, letters)
@@ -94,7 +95,7 @@ def read_letters(raw: str, question: str = "") -> list[str]:
     of options; all capital letters that stand alone; the text of an option of the question.
     """
     text = raw.split("ASSISTANT:")[1] if "ASSISTANT:" in raw else raw
-    text = re.sub(r"[\u200b\ufeff]", "", text).strip()[:8000]
+    text = re.sub(r"[\u200b\ufeff]", "", text).strip()[:MAX_CHARS]
     if len(text) <= 1:
         known = text.lower() in "abcde" or text.isdigit()
         return [text.lower()] if known else [NONE]

@@ -10,11 +10,14 @@ reads them, without a deadline.
 """
 
 import re
+import time
 
 from air_reasoning.arithmetic import evaluate
-from air_reasoning.math_verify_child import verify
+from air_reasoning.math_verify_child import DEADLINE_S, verify
 
 SLACK = 1.01
+MAX_ITEMS = 20
+PATIENCE = 4  # deadlines for all items of one answer together
 _REPLACED = {
     **{"\\left": "", "\\right": "", "∶": ":", "，": ",", "$": "", "\\approx": "="},
     **{"\\simeq": "=", "\\sim": "=", "^\\prime": "'", "^{\\prime}": "'", "^\\circ": "", "%": ""},
@@ -36,7 +39,7 @@ def official_answer(response: str, *, chinese: bool) -> str:
 
 
 def official_equal(given: str, gold: str, tolerances: list[float]) -> bool | None:
-    """Whether the judge takes two answers for equal; None if a comparison ran out of time."""
+    """Whether the judge takes two answers for equal; None if that takes too long."""
     a, b = _prepared(given), _prepared(gold)
     if a is None or b is None or not a.strip():
         return False
@@ -44,19 +47,23 @@ def official_equal(given: str, gold: str, tolerances: list[float]) -> bool | Non
         return True
     ours = _signs(_split(_CHINESE.sub("", a)))
     theirs = _signs(_split(_CHINESE.sub("", b)))
-    if len(ours) != len(theirs) or len(ours) > 50:
+    if len(ours) != len(theirs) or len(ours) > MAX_ITEMS:
         return False
     bounds = tolerances * len(theirs) if len(tolerances) == 1 else tolerances
-    late = False
+    several = len(ours) > 1
+    if several:
+        verify("x", "x")  # a child's start is not part of the deadline
+    until = time.monotonic() + PATIENCE * DEADLINE_S
     for item, bound in zip(theirs, [*bounds, *([1e-8] * len(theirs))], strict=False):
         for other in ours:
             equal = _same(item, other, bound)
-            late = late or equal is None
+            if equal is None or (several and time.monotonic() > until):
+                return None
             if equal:
                 ours.remove(other)
                 break
         else:
-            return None if late else False
+            return False
     return True
 
 
