@@ -53,9 +53,17 @@ def test_it_leaves_a_summary_a_report_and_two_models(first):
 
 
 @pytest.mark.timeout(400)
-def test_the_same_seed_gives_the_same_summary(first, talking_model, tmp_path):
-    run(tmp_path / "again", talking_model)
-    assert summary(tmp_path / "again") == summary(first)
+def test_ctrl_c_in_the_middle_of_training_costs_nothing(
+    first, talking_model, tmp_path, ctrl_c_when
+):
+    folder = tmp_path / "cut"
+    metrics = [folder / name / "metrics.jsonl" for name in ("outcome_grpo", "group_constrained")]
+    with ctrl_c_when(lambda: any(m.exists() and m.stat().st_size for m in metrics)):
+        run(folder, talking_model)
+    assert not (folder / "summary.json").exists()
+    run(folder, talking_model)
+    # The same seed, made in another folder and in two goes: the same summary to the last digit.
+    assert summary(folder) == summary(first)
 
 
 def test_a_finished_run_is_not_made_again_and_other_settings_are_refused(first, talking_model):
