@@ -35,9 +35,14 @@ def test_the_rl_file_trains_what_the_defaults_train():
 
 
 def test_the_sft_file_is_the_fine_tuning_of_the_base_model():
-    written, made = load_config(SFTConfig, files=[CONFIGS / "sft.yaml"]).value, BaseModelConfig()
-    assert (written.steps, written.batch) == (made.sft_steps, made.sft_batch)
-    assert written.optimizer == made.sft_optimizer
+    written, made = (
+        load_config(SFTConfig, files=[CONFIGS / "sft.yaml"]).value,
+        BaseModelConfig().rounds[0],
+    )
+    assert (written.steps, written.batch) == (made.steps, made.batch)
+    assert written.practice_rows == made.practice_rows
+    assert written.practice_programs == made.practice_programs
+    assert written.optimizer == made.optimizer
 
 
 def test_the_large_model_has_no_anchor_and_a_frozen_vision_tower():

@@ -18,6 +18,7 @@ from pydantic import Field
 
 from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.data.cold_start import (
+    SAMPLES_NAME,
     ColdStartConfig,
     build_samples,
     read_samples,
@@ -26,11 +27,10 @@ from air_reasoning.data.cold_start import (
 from air_reasoning.engine import EngineConfig, open_local
 from air_reasoning.eval.measure import Measure, evaluate
 from air_reasoning.eval.reading import reading_accuracy, reading_pictures
-from air_reasoning.head_practice import practice_loss
 from air_reasoning.json_io import dump_pretty, read_json
 from air_reasoning.metrics import by_kind, summarize, summary_json
 from air_reasoning.model_card import write_card
-from air_reasoning.models.load import LoadedModel, load_model
+from air_reasoning.models.load import load_model
 from air_reasoning.models.save import save_model
 from air_reasoning.models.shipped import WEIGHTS, ModelConfig
 from air_reasoning.models.tiny import save_tiny
@@ -41,9 +41,35 @@ from air_reasoning.rollout import RolloutConfig
 from air_reasoning.run_dir import RunDir, config_fingerprint
 from air_reasoning.task_files import read_tasks, write_tasks
 from air_reasoning.tasks.make import TasksConfig, make_tasks
-from air_reasoning.train_sft import Beside, SFTConfig, train_sft
+from air_reasoning.train_sft import SFTConfig, train_sft
 
-PARTS = ("reading", "base", "cold_start_data", "sft", "cold_start", "test_tasks")
+PARTS = (
+    "reading", "base", "cold_start_data", "sft_1", "round_1", "sft_2", "cold_start", "test_tasks",
+)  # fmt: skip
+
+
+SFT_OPTIMIZER = OptimizerConfig(
+    kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=50, decay_share=0.5, final_share=0.03,
+    freeze=("model.visual",),
+)  # fmt: skip
+"""The vision tower reads by then and stays as it is."""
+
+
+class Round(Config):
+    """One fine-tuning of the cold start: what is shown, and for how long."""
+
+    cold_start: ColdStartConfig = ColdStartConfig()
+    """What the samples show."""
+    steps: int = Field(default=2000, ge=1)
+    """Updates."""
+    batch: int = Field(default=32, ge=1)
+    """Trajectories an update."""
+    practice_rows: int = Field(default=16, ge=0)
+    """Rows of practice in text beside them, an update."""
+    practice_programs: float = Field(default=0.0, ge=0, le=1)
+    """Share of these rows that practise programs; the others comparisons and sums."""
+    optimizer: OptimizerConfig = SFT_OPTIMIZER
+    """Rule and schedule."""
 
 
 class BaseModelConfig(Config):
@@ -63,21 +89,22 @@ class BaseModelConfig(Config):
     """Shards of 2,500 pictures that matplotlib draws ahead."""
     tasks: int = Field(default=24000, ge=1)
     """Tasks of the cold start."""
-    cold_start: ColdStartConfig = ColdStartConfig()
-    """What the cold start shows."""
-    sft_steps: int = Field(default=2000, ge=1)
-    """Updates of the fine-tuning."""
-    sft_batch: int = Field(default=32, ge=1)
-    """Trajectories an update."""
-    practice_rows: int = Field(default=16, ge=0)
-    """Rows of comparisons and sums in text beside them, an update; 0 leaves practice out."""
-    sft_optimizer: OptimizerConfig = OptimizerConfig(
-        kind="muon", lr=1.5e-3, weight_decay=0.01, warmup_steps=50, decay_share=0.5,
-        final_share=0.03, freeze=("model.visual",),
+    rounds: tuple[Round, ...] = (
+        Round(),
+        Round(
+            cold_start=ColdStartConfig(code=0.19, repair=0.03, give_up=0.11), steps=600,
+            practice_rows=24, practice_programs=0.5,
+            optimizer=SFT_OPTIMIZER.model_copy(update={"lr": 1e-3, "decay_share": 0.7}),
+        ),
     )  # fmt: skip
-    """The vision tower reads by then and stays as it is."""
+    """Fine-tunings, one after the other. First comparisons and sums, then programs and more failing
+    calls: practised from the start, programs kept comparisons at chance."""
     threads: int = Field(default=2, ge=1)
     """Threads of torch in the fine-tuning."""
+    test_tasks: int = Field(default=1000, ge=1)
+    """Held-out tasks that the model card is measured on."""
+    test_pictures: int = Field(default=100, ge=1)
+    """Held-out pictures of each kind whose transcription is measured."""
     install: bool = True
     """Put the result into the package, where the other commands find it."""
 
@@ -87,7 +114,8 @@ def run_base_model(resolved: Resolved[BaseModelConfig], options: RunOptions) -> 
     config = resolved.value
     if options.dry_run:
         print(
-            f"would train {config.reading_steps} + {config.sft_steps} steps into {options.run_dir}"
+            f"would train {config.reading_steps} steps of reading and "
+            f"{sum(r.steps for r in config.rounds)} of fine-tuning into {options.run_dir}"
         )
         return
     fingerprint = config_fingerprint(config, without=("install", "threads"))
@@ -96,9 +124,11 @@ def run_base_model(resolved: Resolved[BaseModelConfig], options: RunOptions) -> 
         resume=options.resume, overwrite=options.overwrite, parts=PARTS,
     ) as run:  # fmt: skip
         base = learn_to_read(config, run.path)
-        data = make_cold_start(config, base, run.path, options)
-        cold_start = fine_tune(config, base, data, run.path, options)
-        figures = asyncio.run(measure(base, cold_start, options))
+        cold_start = base
+        for number in range(len(config.rounds)):
+            data = make_cold_start(config, number, base, run.path, options)
+            cold_start = fine_tune(config, number, cold_start, data, run.path, options)
+        figures = asyncio.run(measure(config, base, cold_start, run.path))
         run.write_summary(figures)
         write_card(base, "base", config.model_dump(mode="json"), figures)
         write_card(cold_start, "cold_start", config.model_dump(mode="json"), figures)
@@ -129,8 +159,10 @@ def learn_to_read(config: BaseModelConfig, folder: Path) -> Path:
     return base
 
 
-def make_cold_start(config: BaseModelConfig, base: Path, folder: Path, options: RunOptions) -> Path:
-    """Stage 2: the folder with tasks and samples."""
+def make_cold_start(
+    config: BaseModelConfig, number: int, base: Path, folder: Path, options: RunOptions
+) -> Path:
+    """Stage 2: the folder with the tasks, the same in all rounds, and the samples of that round."""
     data = folder / "cold_start_data"
     if not (data / "tasks.jsonl").exists():
         made = TasksConfig(
@@ -145,68 +177,76 @@ def make_cold_start(config: BaseModelConfig, base: Path, folder: Path, options: 
                 yield task
 
         write_tasks(data, tasks(), pictures)
-    if not (data / "samples.jsonl").exists():
+    if not (data / samples_name(number)).exists():
+        shown = config.rounds[number].cold_start
 
         async def build() -> None:
             async with open_local(base, EngineConfig()) as engine:
                 assert isinstance(engine.renderer, Renderer)
                 samples, counts = await build_samples(
-                    read_tasks(data),
-                    engine.renderer,
-                    engine.sandboxes,
-                    config.cold_start,
-                    options.display,
+                    read_tasks(data), engine.renderer, engine.sandboxes, shown, options.display
                 )
-            write_samples(data, samples)
-            (data / "counts.json").write_bytes(dump_pretty(counts))
+            counts_file = data / f"counts_{number + 1}.json"
+            counts_file.write_bytes(dump_pretty(counts))
+            write_samples(data, samples, samples_name(number))
 
         asyncio.run(build())
     return data
 
 
+def samples_name(number: int) -> str:
+    """The file of a round's samples.
+
+    >>> samples_name(0), samples_name(1)
+    ('samples.jsonl', 'samples_2.jsonl')
+    """
+    return f"samples_{number + 1}.jsonl" if number else SAMPLES_NAME
+
+
 def fine_tune(
-    config: BaseModelConfig, base: Path, data: Path, folder: Path, options: RunOptions
+    config: BaseModelConfig,
+    number: int,
+    start: Path,
+    data: Path,
+    folder: Path,
+    options: RunOptions,
 ) -> Path:
-    """Stage 3: the folder of the cold-start checkpoint, in fp16."""
-    cold_start = folder / "cold_start"
-    if (cold_start / "config.json").exists():
-        return cold_start
+    """Stage 3: the folder of the round's checkpoint in fp16; the last one is ``cold_start``."""
+    last = number + 1 == len(config.rounds)
+    tuned = folder / ("cold_start" if last else f"round_{number + 1}")
+    if (tuned / "config.json").exists():
+        return tuned
+    settings = config.rounds[number]
     sft = SFTConfig(
-        model=ModelConfig(path=base), data=data, steps=config.sft_steps, batch=config.sft_batch,
-        seed=config.seed, optimizer=config.sft_optimizer, threads=config.threads,
+        model=ModelConfig(path=start), data=data, samples=samples_name(number),
+        steps=settings.steps, batch=settings.batch, practice_rows=settings.practice_rows,
+        practice_programs=settings.practice_programs, seed=config.seed,
+        optimizer=settings.optimizer, threads=config.threads,
     )  # fmt: skip
     torch.set_num_threads(config.threads)
     torch.manual_seed(config.seed)
-    loaded = load_model(base)
-    resolved = Resolved(value=sft, provenance={})
+    loaded = load_model(start)
     with RunDir.open(
-        folder / "sft", command="sft", resolved_config=resolved,
+        folder / f"sft_{number + 1}", command="sft",
+        resolved_config=Resolved(value=sft, provenance={}),
         fingerprint=config_fingerprint(sft, without=("threads",)), resume="auto",
     ) as run:  # fmt: skip
-        train_sft(loaded, read_samples(data), sft, run, options, _practice(loaded, config))
+        train_sft(loaded, read_samples(data, sft.samples), sft, run, options)
         run.set_status("done")
-    _whole(cold_start, lambda aside: save_model(loaded, aside, dtype=torch.float16))
-    return cold_start
+    _whole(tuned, lambda aside: save_model(loaded, aside, dtype=torch.float16))
+    return tuned
 
 
-def _practice(loaded: LoadedModel, config: BaseModelConfig) -> Beside | None:
-    if config.practice_rows == 0:
-        return None
-
-    def loss(step: int) -> torch.Tensor:
-        return practice_loss(loaded, step, rows=config.practice_rows, seed=config.seed, bf16=True)
-
-    return loss
-
-
-async def measure(base: Path, cold_start: Path, options: RunOptions) -> dict[str, Any]:
+async def measure(
+    config: BaseModelConfig, base: Path, cold_start: Path, folder: Path
+) -> dict[str, Any]:
     """Stage 4, on tables that no training saw: reading of the base, behaviour of the cold start."""
     figures: dict[str, Any] = {}
     async with open_local(base) as engine:
-        reading = await reading_accuracy(engine, reading_pictures("test", 100))
+        reading = await reading_accuracy(engine, reading_pictures("test", config.test_pictures))
         figures["reading"] = summary_json(reading)
-    made = list(make_tasks(TasksConfig(split="test", count=400, seed=77)))
-    folder = options.run_dir / "test_tasks"
+    made = list(make_tasks(TasksConfig(split="test", count=config.test_tasks, seed=77)))
+    folder = folder / "test_tasks"
     write_tasks(folder, [task for task, _ in made], {t.images[0].sha256: i for t, i in made})
     tasks = read_tasks(folder)
     async with open_local(cold_start) as engine:

@@ -1,14 +1,15 @@
-"""Practice for the head beside fine-tuning: cross entropy on text rows of comparisons and sums.
+"""Practice beside fine-tuning: cross entropy on text rows of comparisons, sums and programs.
 
 Ours, not the paper's, and only for the small model: a large one compares numbers already.
 """
 
 import random
 from dataclasses import replace
+from typing import NoReturn
 
 import torch
 
-from air_reasoning.batch import Pixels, group_batch
+from air_reasoning.batch import group_batch
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
 from air_reasoning.models.load import LoadedModel
@@ -20,13 +21,13 @@ from air_reasoning.types import Answer, ImageRef, Part, Task, TrainingSample
 
 
 def practice_loss(
-    loaded: LoadedModel, step: int, *, rows: int, seed: int, bf16: bool
+    loaded: LoadedModel, step: int, *, rows: int, programs: float, seed: int, bf16: bool
 ) -> torch.Tensor:
     """Weighted mean cross entropy over ``rows`` rows; a pure function of seed, step and weights."""
     rng = random.Random(f"practice {seed} {step}")
     renderer, token_text = Renderer(loaded, AIR), TokenText(loaded.tokenizer)
     practiced = [
-        _sample(practice_row(step, rng), str(number), renderer, token_text)
+        _sample(practice_row(step, rng, programs), str(number), renderer, token_text)
         for number in range(rows)
     ]
     batch, _ = group_batch(
@@ -64,5 +65,5 @@ def _sample(
     return sample, weights
 
 
-def _no_pixels(ref: ImageRef) -> Pixels:
+def _no_pixels(ref: ImageRef) -> NoReturn:
     raise AssertionError("practice has no pictures")

@@ -1,6 +1,6 @@
 """The README of a checkpoint: how it was made, on what, and how well it does - numbers included."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,14 @@ tokenizer = AutoTokenizer.from_pretrained(FOLDER)
    {words} short words; drawn by Pillow and matplotlib in {fonts} fonts. Losses: transcription,
    look-up, and a letter head on the vision tower that is thrown away.
 2. Cold start (only in `cold_start`): {tasks} tasks, solutions in words and solutions rewritten as
-   code, every cell executed in the sandbox, kept only if the answer is right; {sft_steps} updates,
-   vision frozen.
+   code, every cell executed in the sandbox, kept only if the answer is right; vision
+   frozen. {rounds}
 
 Held out: the tables {held_out} and the last 347 of scikit-learn's handwritten digits. The names are
 not held out: the words of the test pictures occur in training, with other values.
 """
 
+_SETTINGS = ("seed", "reading_steps", "reading_batch", "tasks")
 _SUMMARIES = {
     "base": "The base model: it transcribes pictures and looks values up.",
     "cold_start": "The cold start: it reads, then answers or calls Python, without knowing when.",
@@ -59,16 +60,28 @@ def write_card(
         title=name.replace("_", " "), summary=_SUMMARIES[name],
         held_out=", ".join(sorted(TEST_TABLES)),
         words=len(WORDS), fonts=len(set(FONTS)),
-        **{k: config[k] for k in ("seed", "reading_steps", "reading_batch", "tasks", "sft_steps")},
+        rounds=_rounds(config["rounds"]), **{key: config[key] for key in _SETTINGS},
     )  # fmt: skip
     text += "\n## How well it reads\n"
-    text += "Exact transcription of held-out tables, greedy, 100 pictures a kind:\n\n"
+    each = config["test_pictures"]
+    text += f"Exact transcription of held-out tables, greedy, {each} pictures a kind:\n\n"
     text += _table(figures["reading"])
     if name == "cold_start":
-        text += "\n## How it behaves\n400 held-out tasks; `direct` is with code forbidden:\n\n"
+        text += "\n## How it behaves\n"
+        text += f"{figures['greedy']['n']['value']} held-out tasks; "
+        text += "`direct` is greedy with code forbidden:\n\n"
         text += _behaviour({k: figures[k] for k in ("greedy", "sampled", "direct")})
     atomic_write(folder / "README.md", text)
     atomic_write(folder / "figures.json", dump_pretty(figures))
+
+
+def _rounds(rounds: Sequence[Mapping[str, Any]]) -> str:
+    told = [
+        f"{r['steps']} updates of {r['batch']} samples and {r['practice_rows']} rows of practice in"
+        f" text ({100 * r['practice_programs']:.0f} % programs, else comparisons and sums)"
+        for r in rounds
+    ]
+    return "\n   ".join(f"Round {n}: {text}." for n, text in enumerate(told, 1))
 
 
 def _table(metrics: Mapping[str, Any]) -> str:

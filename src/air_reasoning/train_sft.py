@@ -7,7 +7,6 @@ Interrupted at any time, the same command goes on from the last checkpoint.
 
 import math
 import random
-from collections.abc import Callable
 from pathlib import Path
 
 import torch
@@ -16,9 +15,10 @@ from pydantic import Field
 from air_reasoning.batch import LoadPixels, group_batch
 from air_reasoning.checkpoint import latest_checkpoint, load_checkpoint, save_checkpoint
 from air_reasoning.config import Config, Resolved, RunOptions
-from air_reasoning.data.cold_start import ColdStartSample, read_samples, spread
+from air_reasoning.data.cold_start import SAMPLES_NAME, ColdStartSample, read_samples, spread
 from air_reasoning.display import progress
 from air_reasoning.errors import AirError, DataError
+from air_reasoning.head_practice import practice_loss
 from air_reasoning.identity import content_identity, model_identity
 from air_reasoning.logprobs import response_logprobs
 from air_reasoning.loss import sft_loss
@@ -41,10 +41,17 @@ class SFTConfig(Config):
     """The checkpoint to start from."""
     data: Path
     """Folder with tasks.jsonl and samples.jsonl."""
+    samples: str = SAMPLES_NAME
+    """The file of samples in that folder."""
     steps: int = Field(default=1500, ge=1)
     """Optimiser steps."""
     batch: int = Field(default=32, ge=1)
     """Trajectories a step."""
+    practice_rows: int = Field(default=0, ge=0)
+    """Rows of comparisons and sums in text beside them, a step: for a small model that cannot
+    compare numbers yet."""
+    practice_programs: float = Field(default=0.0, ge=0, le=1)
+    """Share of these rows that practise programs instead."""
     seed: int = 0
     """Order of the samples."""
     bf16: bool = True
@@ -64,10 +71,6 @@ class SFTConfig(Config):
     """Rule and schedule."""
     save_every: int = Field(default=250, ge=1)
     """Steps between checkpoints."""
-
-
-Beside = Callable[[int], torch.Tensor]
-"""Step -> a further loss, a scalar with gradient."""
 
 
 def sft_sample(task: Task, sample: ColdStartSample) -> TrainingSample:
@@ -94,7 +97,7 @@ def sft_sample(task: Task, sample: ColdStartSample) -> TrainingSample:
 def run_sft(resolved: Resolved[SFTConfig], options: RunOptions) -> None:
     """``air sft``: train, write checkpoints and metrics, leave the model in ``run/model``."""
     config = resolved.value
-    samples = read_samples(config.data)[: options.limit]
+    samples = read_samples(config.data, config.samples)[: options.limit]
     _refuse_test(samples)
     if options.dry_run:
         model, steps = config.model.folder(), config.steps
@@ -129,13 +132,8 @@ def train_sft(
     config: SFTConfig,
     run: RunDir,
     options: RunOptions,
-    beside: Beside | None = None,
 ) -> None:
-    """The loop. ``beside`` adds a loss of its own to each step's.
-
-    Raises:
-        AirError: the loss is not a number; the last checkpoint is kept.
-    """
+    """The loop. Raises AirError if a loss is not a number; the last checkpoint is kept."""
     optimizer = build_optimizer(loaded.model, config.optimizer)
     start = 0
     if (newest := latest_checkpoint(run.checkpoints)) is not None:
@@ -154,10 +152,13 @@ def train_sft(
                 loss = sft_step(loaded, chosen, config, load_pixels)
                 loss.backward()
                 losses = {"loss/sft": float(loss.detach())}
-                if beside is not None:
-                    added = beside(step)
-                    added.backward()
-                    losses["loss/beside"] = float(added.detach())
+                if config.practice_rows:
+                    practised = practice_loss(
+                        loaded, step, rows=config.practice_rows,
+                        programs=config.practice_programs, seed=config.seed, bf16=config.bf16,
+                    )  # fmt: skip
+                    practised.backward()
+                    losses["loss/practice"] = float(practised.detach())
             if not all(map(math.isfinite, losses.values())):
                 raise AirError(f"sft step {step}: the losses are {losses}; lower optimizer.lr")
             moved = optimizer.step(lr_scale(step, config.steps, config.optimizer))

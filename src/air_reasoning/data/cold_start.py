@@ -186,21 +186,21 @@ def _transcript_tokens(segment: Segment, renderer: Renderer) -> int:
     return segment.token_ids.index(separator) if separator in segment.token_ids else 0
 
 
-def write_samples(folder: Path, samples: list[ColdStartSample]) -> None:
-    """Write ``samples.jsonl`` beside the tasks, whole or not at all."""
-    with atomic_file(folder / SAMPLES_NAME) as file:
+def write_samples(folder: Path, samples: list[ColdStartSample], name: str = SAMPLES_NAME) -> None:
+    """Write the samples beside their tasks, whole or not at all."""
+    with atomic_file(folder / name) as file:
         for sample in samples:
             file.write(dump_line(sample) + b"\n")
 
 
-def read_samples(folder: Path) -> list[tuple[Task, ColdStartSample]]:
+def read_samples(folder: Path, name: str = SAMPLES_NAME) -> list[tuple[Task, ColdStartSample]]:
     """Samples with their tasks.
 
     Raises:
         DataError: no such files, a broken line, or a sample whose task is missing.
     """
     tasks: dict[str, Task] = {task.id: task for task in read_tasks(folder)}
-    path = folder / SAMPLES_NAME
+    path = folder / name
     if not path.exists():
         raise DataError(f"{path} is missing: 'air base-model' makes it")
     pairs: list[tuple[Task, ColdStartSample]] = []
