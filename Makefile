@@ -4,7 +4,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test check layers format base-model browser viewer-assets trl-env clean
+.PHONY: help setup quickstart test test-vllm check layers format base-model browser viewer-assets trl-env clean
 
 help:
 	@echo "make setup       .venv with everything, from constraints.txt"
@@ -36,6 +36,11 @@ base-model: $(STAMP)
 
 test: $(STAMP) browser
 	$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+# A running vLLM: make test-vllm VLLM_URL=http://127.0.0.1:8000/v1 VLLM_CHECKPOINT=FOLDER
+test-vllm: $(STAMP)
+	VLLM_URL=$(VLLM_URL) VLLM_CHECKPOINT=$(VLLM_CHECKPOINT) $(BIN)/python -m pytest \
+		tests/remote/test_vllm_sampler.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -15,10 +15,12 @@ from pydantic import Field
 from air_reasoning.chat_renderer import ChatRenderer
 from air_reasoning.config import Config
 from air_reasoning.errors import ConfigError
+from air_reasoning.models.processor import load_processor
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.base import Sampler
 from air_reasoning.samplers.openai import OpenAISampler
 from air_reasoning.samplers.settings import EndpointConfig, LocalSamplerConfig
+from air_reasoning.samplers.vllm import VllmSampler
 from air_reasoning.sandbox.base import SandboxPool
 from air_reasoning.sandbox.process import ProcessPool
 from air_reasoning.sandbox.settings import SandboxConfig
@@ -133,8 +135,18 @@ async def open_endpoint(
     if not endpoint.url:
         raise ConfigError("endpoint.url: must be set, as in http://localhost:8000/v1")
     form = TURN_FORMATS[config.format]
-    sampler = OpenAISampler(endpoint, form, config.max_pixels)
-    renderer = ChatRenderer(form, config.system_prompt)
+    sampler: OpenAISampler | VllmSampler
+    renderer: Renderer | ChatRenderer
+    if endpoint.api == "vllm":
+        if not endpoint.processor:
+            raise ConfigError("endpoint.processor: must be set for api vllm: the model's folder")
+        pixels = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
+        processor = load_processor(endpoint.processor, **pixels)
+        sampler = VllmSampler(processor, endpoint)
+        renderer = Renderer(processor, form, config.system_prompt)
+    else:
+        sampler = OpenAISampler(endpoint, form, config.max_pixels)
+        renderer = ChatRenderer(form, config.system_prompt)
     async with _around(sampler, renderer, config, save_image) as engine:
         found = await sampler.connect()
         if told is not None:

@@ -65,6 +65,11 @@ class JsonClient:
             content = await response.aread()
             return _json(content, self.url + path) if content.strip() else None
 
+    async def post_text(self, path: str, body: dict[str, Any]) -> str:
+        """The answer to ``body`` as it is. Raises SamplerError."""
+        async with self._answered(path, body) as response:
+            return (await response.aread()).decode()
+
     async def stream(self, path: str, body: dict[str, Any]) -> AsyncIterator[dict[str, Any]]:
         """The server-sent events of the answer, parsed, until ``[DONE]``. Raises SamplerError."""
         async with self._answered(path, body) as response:

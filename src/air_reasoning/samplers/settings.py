@@ -36,8 +36,7 @@ class EndpointConfig(Config):
     key_env: str = "OPENAI_API_KEY"
     """Environment variable that holds the key; unset or empty there: none is sent."""
     processor: str = ""
-    """For api vllm: folder or hub id whose tokenizer and image processor the server's model has;
-    empty: what the server says that it loaded."""
+    """For api vllm: folder or hub id of the checkpoint that the server runs."""
     tool_results: Literal["auto", "continue", "user"] = "auto"
     """For api openai: whether a result goes on inside the model's turn or comes as a user turn;
     auto: the first where the server can (vLLM, SGLang), pictures always as a user turn."""
