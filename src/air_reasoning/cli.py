@@ -218,10 +218,10 @@ def solve(
     images: Annotated[list[Path], typer.Argument(help="Pictures, in order; file.pdf#2: a page.")],
     question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
     model: Annotated[
-        Path | None, typer.Option(help="Checkpoint folder or hub id.  [default: the shipped model]")
+        Path | None, typer.Option(help="Folder or hub id.  [default: shipped]")
     ] = None,
     endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
-    name: Annotated[str, typer.Option(help="Name of the model behind the endpoint.")] = "",
+    name: Annotated[str, typer.Option(help="The model's name there.")] = "",
     config: ConfigFiles = None,
     override: Overrides = None,
     save: Annotated[Path | None, typer.Option(help="Keep it in this run folder.")] = None,
@@ -233,11 +233,11 @@ def solve(
     """Answer a question about pictures and show the reasoning as it comes."""
     module = _load("solve_cli")
     given = {"model.path": model, "endpoint.url": endpoint, "endpoint.model": name}
-    given |= {"endpoint.cache": cache}
-    extra = [f"{key}={json.dumps(str(value))}" for key, value in given.items() if value]
+    pairs = [*given.items(), ("endpoint.cache", cache)]
+    extra = [f"{key}={json.dumps(str(value))}" for key, value in pairs if value]
     settings = module.solve_settings(config or [], [*(override or []), *extra], dict(os.environ))
-    display = "json" if as_json else "plain" if plain else display
-    raise typer.Exit(module.solve_command(images, question, settings, display, save))
+    shown = "json" if as_json else "plain" if plain else display
+    raise typer.Exit(module.solve_command(images, question, settings, shown, save))
 
 
 app.command()(serve)
