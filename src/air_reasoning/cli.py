@@ -217,9 +217,7 @@ def evaluate(
 def solve(
     images: Annotated[list[Path], typer.Argument(help="Pictures, in order; file.pdf#2: a page.")],
     question: Annotated[str, typer.Option("-q", "--question", help="What to ask.")],
-    model: Annotated[
-        Path | None, typer.Option(help="Folder or hub id.  [default: shipped]")
-    ] = None,
+    model: Annotated[Path | None, typer.Option(help="Checkpoint folder or hub id.")] = None,
     endpoint: Annotated[str, typer.Option(help="Address of a chat-completions server.")] = "",
     name: Annotated[str, typer.Option(help="The model's name there.")] = "",
     config: ConfigFiles = None,
