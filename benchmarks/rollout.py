@@ -3,7 +3,7 @@
 python benchmarks/rollout.py [--trajectories 1024] [--slots 256] [--sessions 1024]
 
 The engine has ``slots`` places and vLLM-like latencies: a wait before the first token, a time for
-each token, lengths that vary fourfold. The same work goes through the turn loop and through a loop that
+each token, lengths that vary fourfold. The same work goes through the turn loop and a loop that
 waits for the whole batch before each turn, as batch-synchronous trainers do. Printed: wall time of
 both and their ratio, the share of the places that stood idle, CPU time of this process a turn, and
 memory a trajectory. Timings of a loaded machine are no figures; the ratio is.
