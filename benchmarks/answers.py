@@ -26,7 +26,7 @@ from air_reasoning.eval.benchmarks import mathvision
 from air_reasoning.eval.benchmarks.adapter import official_id
 from air_reasoning.json_io import parse_json
 from air_reasoning.math_verify_child import verify
-from air_reasoning.types import Task
+from air_reasoning.types import Answer, Task
 
 HOSTILE = {
     "tower": r"\boxed{9^{9^{9^{9}}}}",
@@ -157,11 +157,11 @@ def child_of(pid: int) -> int | None:
 
 def time_hostile() -> None:
     """Time on the clock of one check of each hostile text."""
-    answer = Task(id="x/1", prompt=[], images=[], answer=mathvision.Answer(value="3", type="expr"))
+    answer = Answer(value="x^2", type="expr")
     verify("a+b", "b+a")  # the child is up
     for name, text in HOSTILE.items():
         begun = time.monotonic()
-        verdict = check_answer(answer.answer, text, [])
+        verdict = check_answer(answer, text, [])
         print(
             f"{name:20} {time.monotonic() - begun:5.2f} s on the clock  "
             f"correct {verdict.correct}  by {verdict.method}  timed out {verdict.timed_out}"

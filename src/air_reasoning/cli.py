@@ -208,8 +208,7 @@ def evaluate(
     sink: SinkOption = None,
 ) -> None:
     """Measure a model on tasks, with intervals, and write a report."""
-    options = dict(locals())
-    for one in eval_options(options):
+    for one in eval_options(dict(locals())):
         run_flow("eval", one)
 
 

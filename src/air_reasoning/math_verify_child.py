@@ -60,7 +60,7 @@ def verify(gold: str, given: str, deadline_s: float = DEADLINE_S) -> bool | None
     """Whether math-verify takes the two for equal; None if the deadline passed.
 
     The deadline is in seconds on the clock, of one question; on an overloaded machine a worker may
-    have longer, until it had 0.4 of the deadline in processor time. The start of a child (about a
+    have longer, until it had 0.15 of the deadline in processor time. The start of a child (about a
     second, once) is not part of it. What cannot be computed at all (``hopeless``) counts as passed
     at once. Text over ``MAX_CHARS`` is unequal without a look. An error or the end of memory inside
     math-verify is "unequal". The last ``REMEMBERED`` answers are remembered, so that a hostile text

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 MEMORY_BYTES = 1 << 30
-FAIR_SHARE = 0.4
+FAIR_SHARE = 0.15
 PATIENCE = 10
 POLL_S = 0.05
 

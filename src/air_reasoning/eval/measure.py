@@ -72,9 +72,7 @@ async def evaluate(
         measure: which pass this is; part of every key and random seed but for the name, so that
             checkpoints are compared on the same random numbers.
         run: where each trajectory is written as soon as it is scored.
-        score: from task and model-written answer text to a verdict; default ``check_answer``. The
-            route of a benchmark's own verdict is the one on which ``check_answer`` would have
-            found an answer.
+        score: from task and model-written answer text to a verdict; default ``check_answer``.
         done: final records of an earlier process (``finished``); they are not made again.
         bar: advanced by one for each new trajectory.
 
@@ -94,11 +92,7 @@ async def evaluate(
         async with gate:
             trajectory = await _roll(task, repeat, engine, config, measure)
         # math-verify may take two seconds: not on the loop that feeds the sampler.
-        text = answer_text(trajectory)
-        verdict = await asyncio.to_thread(score, task, text)
-        if score is not strict and verdict.extracted is not None:
-            route = extract_answer(text, task.answer.type, task.choices).route
-            verdict = replace(verdict, route=route)
+        verdict = await asyncio.to_thread(_verdict, score, task, answer_text(trajectory))
         scored = scored_with(task, trajectory, verdict, repeat=repeat, form=engine.renderer.form)
         if run is not None:
             run.write_trajectory(_row(measure, task, trajectory, scored))
@@ -117,6 +111,14 @@ async def evaluate(
         for job in jobs:
             job.cancel()
         await asyncio.gather(*jobs, return_exceptions=True)
+
+
+def _verdict(score: Scorer, task: Task, text: str) -> Verdict:
+    """The scorer's verdict, with the route on which ``check_answer`` finds an answer."""
+    verdict = score(task, text)
+    if score is strict or verdict.extracted is None:
+        return verdict
+    return replace(verdict, route=extract_answer(text, task.answer.type, task.choices).route)
 
 
 async def _roll(
