@@ -109,4 +109,5 @@ def _write_own_files(root: Path) -> None:
         ("dev/shm", f"{HOME}/tmp"),
         ("dev/random", "urandom"),
     ):
-        (root / link).symlink_to(target)
+        if not (root / link).exists():  # the environment shown may itself lie below /tmp
+            (root / link).symlink_to(target)
