@@ -93,6 +93,7 @@ def test_a_rewritten_run_is_indexed_anew(tmp_path: Path, how: str):
         index.catch_up()
         expected = {"shorter": ["a", "c"], "other file": ["x" * 40, "a", "b", "c"]}
         assert keys(index) == expected.get(how, ["a", "b"])
+        assert facets(index.connection)["stop"] == [["answered", len(keys(index))]]
 
 
 def test_a_broken_index_is_made_again(tmp_path: Path):

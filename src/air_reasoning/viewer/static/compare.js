@@ -57,10 +57,16 @@ function Result({ data: { paired, counts, unpaired, unscored } }) {
 }
 
 function Curves({ curves, names }) {
+  const [hidden, setHidden] = useState(new Set());
+  const toggle = (name) => {
+    const next = new Set(hidden);
+    if (!next.delete(name)) next.add(name);
+    setHidden(next); // of all charts: it is a run that is hidden
+  };
   if (!curves || names[0] === "a") return null;
   const shown = CURVES.filter(([name]) => curves.some(({ columns }) => columns[name]));
   if (!shown.length) return null;
-  return html`<div class="charts">${shown.map(([name, share]) => html`<${Chart} key=${name} title=${words(name)} share=${share} smooth=${0.6} hidden=${new Set()} toggle=${() => {}}
+  return html`<div class="charts">${shown.map(([name, share]) => html`<${Chart} key=${name} title=${words(name)} share=${share} smooth=${0.6} hidden=${hidden} toggle=${toggle}
     lines=${curves.map(({ step, columns }, i) => ({ label: names[i], steps: step, values: columns[name] ?? [] }))} />`)}</div>`;
 }
 

@@ -1,5 +1,5 @@
 // Runs: everything below the folder, newest first, as it is now.
-import { html, useEffect, useRef, useState } from "./vendor/vendor.js";
+import { html, useEffect, useRef } from "./vendor/vendor.js";
 import { api } from "./api.js";
 import { ago, bytes, metric, words } from "./format.js";
 import { useKeys } from "./keys.js";

@@ -49,7 +49,7 @@ export function Trajectory({ run, id, query }) {
   const { row, record } = data;
   const trajectory = record.trajectory ?? record;
   return html`<article class="trajectory">
-    <${Head} ...${{ run, row, record, trajectory, tab, show, step, around, query, filter }} />
+    <${Head} ...${{ run, row, tab, show, step, around, query, filter }} />
     <div class=${`columns ${tab === "segments" ? "" : "wide"}`}>
       <${Side} ...${{ run, row, record, trajectory }} />
       <div class="story">
@@ -80,7 +80,7 @@ function useNeighbours(run, query) {
   return around;
 }
 
-function Head({ run, row, record, trajectory, tab, show, step, around, query, filter }) {
+function Head({ run, row, tab, show, step, around, query, filter }) {
   const tabs = [["segments", "Trajectory"], ["tokens", "Tokens"], ["raw", "Raw"]];
   return html`<header class="page-head">
     <div class="title"><h1><${Verdict} correct=${row.correct} /> <span class="mono id">${row.key}</span></h1>

@@ -87,7 +87,3 @@ export function Copy({ text, label = "copy" }) {
   };
   return html`<button class="quiet" onClick=${copy} aria-live="polite">${done ? "copied" : label}</button>`;
 }
-
-/** "12 of 340", for headings. */
-export const Count = ({ shown, of }) =>
-  html`<span class="count">${number(shown)}${of !== undefined && of !== shown ? ` of ${number(of)}` : ""}</span>`;
