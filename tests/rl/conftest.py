@@ -51,7 +51,8 @@ class Trainings:
     def metrics(self, name: str) -> list[dict[str, Any]]:
         """All lines, without what a clock says."""
         lines = map(json.loads, (self.folder / name / "metrics.jsonl").read_text().splitlines())
-        return [{k: v for k, v in line.items() if not k.startswith("time/")} for line in lines]
+        clocks = ("time/", "seconds_")
+        return [{k: v for k, v in line.items() if not k.startswith(clocks)} for line in lines]
 
     def weights(self, name: str) -> dict[str, torch.Tensor]:
         return load_file(self.folder / name / "model" / "model.safetensors")
