@@ -27,7 +27,7 @@ import rl_script
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
-TRL = Path(os.environ.get("AIR_TRL_PYTHON", ROOT / ".venv-trl" / "bin" / "python"))
+TRL = Path(os.environ.get("TRL_PYTHON", ROOT / ".venv-trl" / "bin" / "python"))
 Figures = dict[str, float]
 
 
@@ -94,7 +94,7 @@ def medians(steps: list[Figures]) -> Figures:
 def compare(options: argparse.Namespace, model: Path, tasks: Path) -> dict[str, Any]:
     """Both sides in turn; the first ``warmup`` steps of each are not counted."""
     if not TRL.exists():
-        sys.exit(f"{TRL} is not there: make trl-env, or set AIR_TRL_PYTHON")
+        sys.exit(f"{TRL} is not there: make trl-env, or set TRL_PYTHON")
     line = words(options, model, tasks)
     sides = {
         "ours": Side(sys.executable, "rl_ours.py", line),

@@ -20,7 +20,7 @@ from air_reasoning.training_samples import trainable_tokens
 from air_reasoning.types import ImageRef, TrainingSample
 
 ROOT = Path(__file__).parent.parent
-PYTHON = Path(os.environ.get("AIR_TRL_PYTHON", ROOT / ".venv-trl" / "bin" / "python"))
+PYTHON = Path(os.environ.get("TRL_PYTHON", ROOT / ".venv-trl" / "bin" / "python"))
 pytestmark = [
     pytest.mark.skipif(
         not PYTHON.exists(), reason="TRL 1.16 is not installed beside us: `make trl-env`"
