@@ -457,7 +457,8 @@ def test_a_folder_that_resists_removal_goes_away(pool: ProcessPool):
     deep = "for _ in range(2000):\n    os.mkdir('d'); os.chdir('d')\n"
     close = "os.chdir(os.environ['HOME']); os.chmod('a/b', 0); os.chmod('a', 0); os.chmod('.', 0)"
     (execution,) = attack(pool, code + deep + close)
-    assert execution.status == "ok"
+    # Where the folder is counted from outside (tier C), one that cannot be counted may end its session.
+    assert execution.status in ("ok", "killed")
     attack(pool, "1")  # the parent process has not fallen over it
 
 

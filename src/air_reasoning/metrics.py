@@ -64,7 +64,8 @@ def summarize(records: Sequence[Record]) -> dict[str, Metric]:
 
     ``n`` counts scored trajectories. ``accuracy_interleaved`` is among those that executed code,
     ``code_share_right`` the share of code users among the right ones, ``tool_success`` the share
-    of executed cells that came back ``ok``, ``unscored`` the share that was our fault.
+    of executed cells that came back ``ok``, ``unscored`` the share that was our fault. Nothing here
+    depends on the clock: the same trajectories give the same summary.
     """
     scored = [r for r in records if not r.unscored]
     free = [r for r in scored if not r.code_banned]
@@ -88,7 +89,6 @@ def summarize(records: Sequence[Record]) -> dict[str, Metric]:
         summary[f"tokens_{name}"] = _mean(
             [r for r in scored if r.difficulty == name], lambda r: r.tokens
         )
-    summary["seconds_mean"] = _mean(scored, lambda r: r.seconds)
     summary["calls_mean"] = _mean(free, lambda r: r.calls)
     summary["turns_mean"] = _mean(scored, lambda r: r.turns)
     summary["format_ok"] = _share(scored, lambda r: r.format_ok)
