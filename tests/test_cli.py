@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pytest
 
-from air_reasoning import cli
+from air_reasoning import cli, flow_cli
 from air_reasoning.config import Config, Resolved, RunOptions
 from air_reasoning.errors import DataError, PrerequisiteError, SamplerError
 from air_reasoning.run_dir import RunDir, config_fingerprint
@@ -72,9 +72,9 @@ def counting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     module = ModuleType("air_reasoning.count_flow")
     module.__dict__.update(Count=Count, run_count=run_count)
     monkeypatch.setitem(sys.modules, module.__name__, module)
-    flow = cli.Flow(module="count_flow", config="Count", run="run_count", folder="rl")
-    monkeypatch.setitem(cli.FLOWS, "rl", flow)
-    monkeypatch.setitem(cli.FLOWS, "eval", flow)
+    flow = flow_cli.Flow(module="count_flow", config="Count", run="run_count", folder="rl")
+    monkeypatch.setitem(flow_cli.FLOWS, "rl", flow)
+    monkeypatch.setitem(flow_cli.FLOWS, "eval", flow)
     monkeypatch.chdir(tmp_path)
     for name in [name for name in os.environ if name.startswith("AIR_")]:
         monkeypatch.delenv(name)
@@ -176,8 +176,8 @@ def test_a_library_that_is_not_installed_is_a_prerequisite(
 ):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "air_reasoning.loss", raising=False)
-    flow = cli.Flow(module="loss", config="LossConfig", run="none", folder="rl")
-    monkeypatch.setitem(cli.FLOWS, "rl", flow)
+    flow = flow_cli.Flow(module="loss", config="LossConfig", run="none", folder="rl")
+    monkeypatch.setitem(flow_cli.FLOWS, "rl", flow)
     assert cli.main(["rl"]) == 4
     assert "torch is not installed; run `make setup`" in capsys.readouterr().err
 

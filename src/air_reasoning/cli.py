@@ -4,39 +4,44 @@ Exit codes: 0 done, 1 an error of ours, 2 usage or settings, 3 finished above th
 4 something has to be installed or built first, 130 interrupted with the state saved.
 """
 
-import importlib
 import json
 import os
 import shlex
 import sys
 import traceback
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, cast
+from typing import Annotated
 
 import typer
 
-from air_reasoning import __version__, sandbox_cli
+from air_reasoning import __version__, data_cli, sandbox_cli
 from air_reasoning.command_group import default_command
-from air_reasoning.config import (
-    Config,
-    Display,
-    Resolved,
-    Resume,
-    RunOptions,
-    config_keys,
-    config_schema,
-    draft_config,
-    load_config,
-    render_config,
-)
-from air_reasoning.errors import AirError, ConfigError, PrerequisiteError
+from air_reasoning.config import config_schema, draft_config, render_config
+from air_reasoning.errors import AirError, ConfigError
 from air_reasoning.eval.commands import compare, eval_options, score
+from air_reasoning.flow_cli import (
+    FLOWS,
+    ConfigFiles,
+    DisplayOption,
+    DryRun,
+    FlowName,
+    Limit,
+    MaxConnections,
+    MaxSandboxes,
+    Overrides,
+    Overwrite,
+    ResumeOption,
+    RunDirOption,
+    Seed,
+    SinkOption,
+    add_flow,
+    config_class,
+    load_part,
+    run_flow,
+)
 from air_reasoning.serve.commands import serve
-from air_reasoning.sinks import following
 from air_reasoning.viewer.commands import run_app, view_app
 
-Cli = dict[str, Any]
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
 tasks_app = typer.Typer(no_args_is_help=True, help="Make and list tasks.")
 config_app = typer.Typer(no_args_is_help=True, help="Settings of a command.")
@@ -52,64 +57,7 @@ eval_app.command()(compare)
 app.add_typer(view_app, name="view")
 app.add_typer(run_app, name="run")
 app.add_typer(sandbox_cli.app, name="sandbox")
-
-
-@dataclass(kw_only=True, slots=True, frozen=True)
-class Flow:
-    """Where a long command lives: its settings class and its function."""
-
-    module: str
-    config: str
-    run: str
-    folder: str
-
-
-FLOWS = {
-    "quickstart": Flow(
-        module="quickstart", config="QuickstartConfig", run="run_quickstart", folder="quickstart"
-    ),
-    "base-model": Flow(
-        module="base_model", config="BaseModelConfig", run="run_base_model", folder="base_model"
-    ),
-    "sft": Flow(module="train_sft", config="SFTConfig", run="run_sft", folder="sft"),
-    "rl": Flow(module="train_rl", config="RLConfig", run="run_rl", folder="rl"),
-    "eval": Flow(module="eval.evaluate", config="EvalConfig", run="run_eval", folder="eval"),
-    "solve": Flow(module="solve_cli", config="SolveConfig", run="solve_command", folder="solve"),
-    "serve": Flow(
-        module="serve.command", config="ServeConfig", run="serve_command", folder="serve"
-    ),
-    "tasks-make": Flow(module="tasks.make", config="TasksConfig", run="run_make", folder="tasks"),
-}
-FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "solve", "serve", "tasks-make"]
-
-ConfigFiles = Annotated[
-    list[Path] | None, typer.Option("-c", "--config", help="YAML or TOML settings; repeatable.")
-]
-Overrides = Annotated[
-    list[str] | None, typer.Option("-o", "--override", help="section.key=value; repeatable.")
-]
-RunDirOption = Annotated[
-    Path | None, typer.Option("--run-dir", help="Run folder.  [default: runs/COMMAND]")
-]
-ResumeOption = Annotated[
-    Resume, typer.Option(help="Continue the run that is there, refuse to, or insist on it.")
-]
-Overwrite = Annotated[bool, typer.Option("--overwrite", help="Remove the earlier run first.")]
-DryRun = Annotated[
-    bool, typer.Option("--dry-run", help="Check settings, data and engine; start nothing.")
-]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first tasks.")]
-Seed = Annotated[int | None, typer.Option(help="Short for -o seed=N.")]
-MaxConnections = Annotated[int | None, typer.Option(min=1, help="Requests to the engine at once.")]
-MaxSandboxes = Annotated[int | None, typer.Option(min=1, help="Sandbox sessions at once.")]
-Processes = Annotated[int | None, typer.Option(min=1, help="Short for -o processes=N.")]
-DisplayOption = Annotated[
-    Display, typer.Option(help="Progress on stderr; rich becomes plain off a terminal.")
-]
-SinkOption = Annotated[
-    list[str] | None,
-    typer.Option("--sink", help="Figures also to tensorboard, trackio or wandb; repeatable."),
-]
+app.add_typer(data_cli.app, name="data")
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -151,35 +99,11 @@ def top(
         raise typer.Exit
 
 
-def _add_flow(group: typer.Typer, name: str, flow_name: str, summary: str) -> None:
-    """One subcommand with the options that all long commands share."""
-
-    def command(
-        config: ConfigFiles = None,
-        override: Overrides = None,
-        run_dir: RunDirOption = None,
-        resume: ResumeOption = "auto",
-        overwrite: Overwrite = False,
-        dry_run: DryRun = False,
-        limit: Limit = None,
-        seed: Seed = None,
-        max_connections: MaxConnections = None,
-        max_sandboxes: MaxSandboxes = None,
-        processes: Processes = None,
-        display: DisplayOption = "rich",
-        sink: SinkOption = None,
-    ) -> None:
-        run_flow(flow_name, dict(locals()))
-
-    command.__doc__ = summary
-    group.command(name)(command)
-
-
-_add_flow(app, "quickstart", "quickstart", "Train the shipped small model by RL and show the gain.")
-_add_flow(app, "base-model", "base-model", "Build the shipped small models from nothing.")
-_add_flow(app, "sft", "sft", "Fine-tune on interleaved solutions (cold start).")
-_add_flow(app, "rl", "rl", "Train with group-constrained reinforcement learning.")
-_add_flow(tasks_app, "make", "tasks-make", "Make tasks with pictures drawn from real tables.")
+add_flow(app, "quickstart", "quickstart", "Train the shipped small model by RL and show the gain.")
+add_flow(app, "base-model", "base-model", "Build the shipped small models from nothing.")
+add_flow(app, "sft", "sft", "Fine-tune on interleaved solutions (cold start).")
+add_flow(app, "rl", "rl", "Train with group-constrained reinforcement learning.")
+add_flow(tasks_app, "make", "tasks-make", "Make tasks with pictures drawn from real tables.")
 
 
 @eval_app.command("run")
@@ -228,7 +152,7 @@ def solve(
     display: DisplayOption = "rich",
 ) -> None:
     """Answer a question about pictures and show the reasoning as it comes."""
-    module = _load("solve_cli")
+    module = load_part("solve_cli")
     given = {"model.path": model, "endpoint.url": endpoint, "endpoint.model": name}
     pairs = [*given.items(), ("endpoint.cache", cache)]
     extra = [f"{key}={json.dumps(str(value))}" for key, value in pairs if value]
@@ -243,13 +167,13 @@ app.command()(serve)
 @tasks_app.command("list")
 def tasks_list(folder: Annotated[Path, typer.Argument(help="Task folder or task file.")]) -> None:
     """Count the tasks of a folder by kind, difficulty and split."""
-    typer.echo(_load("viewer.listing").task_listing(folder))
+    typer.echo(load_part("viewer.listing").task_listing(folder))
 
 
 @config_app.command("show")
 def config_show(command: FlowName, config: ConfigFiles = None, override: Overrides = None) -> None:
     """All settings of a command, what they mean and where each value came from."""
-    cls = _config_class(command)
+    cls = config_class(command)
     resolved = draft_config(cls, files=config or (), overrides=override or (), env=os.environ)
     typer.echo(render_config(resolved), nl=False)
 
@@ -259,7 +183,7 @@ def config_print_schema(command: FlowName) -> None:
     """The JSON schema of a command's settings."""
     from air_reasoning.json_io import dump_pretty
 
-    typer.echo(dump_pretty(config_schema(_config_class(command))).decode(), nl=False)
+    typer.echo(dump_pretty(config_schema(config_class(command))).decode(), nl=False)
 
 
 @config_app.command("init")
@@ -273,75 +197,14 @@ def config_init(
     path = path or Path(f"{command}.yaml")
     if path.exists():
         raise ConfigError(f"{path}: is there already; remove it or name another file")
-    atomic_write(path, render_config(draft_config(_config_class(command))))
-    typer.echo(f"wrote {path}; use it with: air {command.replace('-make', ' make')} -c {path}")
+    atomic_write(path, render_config(draft_config(config_class(command))))
+    typer.echo(f"wrote {path}; use it with: air {FLOWS[command].words or command} -c {path}")
 
 
 @app.command()
 def doctor() -> None:
     """Check what this machine has: Python, torch, sandbox, shipped models."""
-    raise typer.Exit(_load("doctor").doctor_command())
-
-
-def run_flow(name: str, cli: Cli) -> None:
-    """Resolve the settings of a flow and run it; ``cli`` are the shared options by name."""
-    flow = FLOWS[name]
-    resolved = _resolve(name, cli)
-    options = RunOptions(
-        run_dir=cli["run_dir"] or Path("runs") / flow.folder,
-        resume=cli["resume"],
-        overwrite=cli["overwrite"],
-        dry_run=cli["dry_run"],
-        display=cli["display"],
-        limit=cli["limit"],
-    )
-    run = getattr(_load(flow.module), flow.run)
-    with following(options.run_dir, cli["sink"] or ()):
-        run(resolved, options)
-    if (options.run_dir / "status.json").exists() and options.display in ("rich", "plain"):
-        folder = shlex.quote(str(options.run_dir))
-        typer.echo(f"look at it: air view {folder}", err=True)
-
-
-def _resolve(name: str, cli: Cli) -> Resolved[Config]:
-    cls = _config_class(name)
-    overrides = list(cli["override"] or [])
-    for option, ending in (
-        ("seed", "seed"),
-        ("max_connections", "max_connections"),
-        ("max_sandboxes", "sandbox.max_sessions"),
-        ("processes", "processes"),
-    ):
-        if cli.get(option) is not None:
-            overrides.append(f"{_key_ending(cls, ending, option)}={cli[option]}")
-    return load_config(cls, files=cli["config"] or (), overrides=overrides, env=os.environ)
-
-
-def _key_ending(cls: type[Config], ending: str, option: str) -> str:
-    """The shortest key that an option stands for."""
-    keys = [key for key in config_keys(cls) if key == ending or key.endswith(f".{ending}")]
-    if not keys:
-        raise ConfigError(f"--{option.replace('_', '-')}: this command has no setting {ending}")
-    return min(keys, key=lambda key: key.count("."))
-
-
-def _config_class(name: str) -> type[Config]:
-    flow = FLOWS[name]
-    return cast(type[Config], getattr(_load(flow.module), flow.config))
-
-
-def _load(module: str) -> Any:
-    """Import a part of the package; a library that is not installed is a prerequisite."""
-    try:
-        return importlib.import_module(f"air_reasoning.{module}")
-    except ModuleNotFoundError as error:
-        missing = error.name or ""
-        if missing.startswith("air_reasoning"):
-            raise
-        raise PrerequisiteError(
-            f"{missing} is not installed; run `make setup`, or "
-            "`pip install 'air-reasoning[train,data]'`"
-        ) from None
+    raise typer.Exit(load_part("doctor").doctor_command())
 
 
 if __name__ == "__main__":
