@@ -1,6 +1,7 @@
 """Shared-prefix log-probabilities against plain unpadded rows, on real tiny Qwen-VL classes."""
 
 import itertools
+from dataclasses import replace
 
 import pytest
 import torch
@@ -277,6 +278,20 @@ def test_temperature_and_entropy(model):
     _, entropy = response_logprobs(model, batch, temperature=1e6, entropy_grad=True)
     assert entropy[0, 0].item() == pytest.approx(torch.tensor(float(VOCABULARY)).log().item())
     assert entropy.requires_grad
+
+
+def test_tokens_sampled_at_their_own_temperatures(model):
+    hot = [1.0, 1.0, 1.0, 0.5, 2.0]
+    rows = [replace(SAMPLES[0], temperatures=hot), replace(SAMPLES[1], temperatures=[0.5])]
+    logprobs, _ = response_logprobs(
+        model, batch_of(rows), temperature=7.0, banned_ids=(IMAGE, VIDEO), chunk_elements=VOCABULARY
+    )
+    at_one = reference_logprobs(model, SAMPLES[0])[:2]
+    torch.testing.assert_close(logprobs[0, :2], at_one, atol=1e-4, rtol=0)
+    at_two = reference_logprobs(model, SAMPLES[0], temperature=2.0)[2:]
+    torch.testing.assert_close(logprobs[0, 4:], at_two, atol=1e-4, rtol=0)
+    at_half = reference_logprobs(model, SAMPLES[1], temperature=0.5)
+    torch.testing.assert_close(logprobs[1, :1], at_half, atol=1e-4, rtol=0)
 
 
 def test_autocast_stays_close_and_returns_fp32(model):

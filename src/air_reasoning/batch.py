@@ -38,7 +38,8 @@ class GroupBatch:
     """Rows of one or more groups; see the legend of this file for the shapes.
 
     ``prompt_pixels`` and ``response_pixels`` have one entry a prompt or row, None without pictures.
-    ``logprobs_BT`` are the sampler's. Masks are 1 at real tokens; ``loss_mask_BT`` is float.
+    ``logprobs_BT`` are the sampler's, at ``temperatures_BT`` where those differ within turns. Masks
+    are 1 at real tokens; ``loss_mask_BT`` is float.
     """
 
     prompt_ids_PL: Tensor
@@ -50,6 +51,7 @@ class GroupBatch:
     response_pixels: list[Pixels | None]
     loss_mask_BT: Tensor
     logprobs_BT: Tensor
+    temperatures_BT: Tensor | None
     advantages_B: Tensor
     code_banned_B: Tensor
     samples: list[TrainingSample]
@@ -66,6 +68,9 @@ class GroupBatch:
             self,
             prompt_pixels=[moved(p) for p in self.prompt_pixels],
             response_pixels=[moved(p) for p in self.response_pixels],
+            temperatures_BT=None
+            if self.temperatures_BT is None
+            else self.temperatures_BT.to(device),
             **{name: getattr(self, name).to(device) for name in _TENSORS},
         )
 
@@ -147,6 +152,7 @@ def _batch(
     pad_id: int,
 ) -> GroupBatch:
     samples = [row.sample for row in rows]
+    varied = any(sample.temperatures for sample in samples)
     return GroupBatch(
         prompt_ids_PL=_padded(prompt_ids, pad_id, left=True),
         prompt_mask_PL=_padded([[1] * len(ids) for ids in prompt_ids], 0, left=True),
@@ -157,6 +163,7 @@ def _batch(
         response_pixels=[row.response_pixels for row in rows],
         loss_mask_BT=_padded([s.loss_mask for s in samples], 0).float(),
         logprobs_BT=_padded([s.logprobs for s in samples], 0.0),
+        temperatures_BT=_padded([s.temperatures for s in samples], 1.0) if varied else None,
         advantages_B=torch.tensor([s.advantage for s in samples]),
         code_banned_B=torch.tensor([s.code_banned for s in samples]),
         samples=samples,

@@ -45,7 +45,7 @@ def response_logprobs(
     Args:
         model: a Qwen2.5-VL or Qwen3-VL ``ForConditionalGeneration``.
         batch: on the model's device.
-        temperature: of sampling; above 0.
+        temperature: of sampling, above 0, where the batch has none of its own for each token.
         banned_ids: tokens that no row could sample (picture placeholders), as the sampler had them.
         layout: how rows go through the model, with the same result. shared: each prompt once.
             padded: every row in full, for gradient checkpointing, which cannot fill a cache.
@@ -67,7 +67,7 @@ def response_logprobs(
             model.lm_head,
             hidden_BTh[trained_BT],
             batch.response_ids_BT[trained_BT],
-            temperature=temperature,
+            _temperatures(batch, trained_BT, temperature),
             banned=torch.tensor(list(banned_ids), dtype=torch.long, device=device),
             entropy_grad=entropy_grad,
             chunk_elements=chunk_elements,
@@ -194,18 +194,27 @@ def _full_rows(batch: GroupBatch) -> tuple[Tensor, Tensor, Pixels | None]:
     return ids, mask, join_pixels(pictures)
 
 
+def _temperatures(batch: GroupBatch, trained_BT: Tensor, temperature: float) -> Tensor:
+    """[N]: at which each trained token was sampled."""
+    if batch.temperatures_BT is not None:
+        return batch.temperatures_BT[trained_BT]
+    return torch.full((int(trained_BT.sum()),), temperature, device=trained_BT.device)
+
+
 def _token_logprobs(
     head: Any,
     hidden_Nh: Tensor,
     targets_N: Tensor,
+    temperatures_N: Tensor,
     *,
-    temperature: float,
     banned: Tensor,
     entropy_grad: bool,
     chunk_elements: int,
 ) -> tuple[Tensor, Tensor]:
-    def chunk_logprobs(hidden: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        logits = head(hidden).float() / temperature
+    def chunk_logprobs(
+        hidden: Tensor, targets: Tensor, temperatures: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        logits = head(hidden).float() / temperatures[:, None]
         logits = logits.index_fill(-1, banned, NEVER)
         logprobs = logits.log_softmax(-1)
         with torch.set_grad_enabled(entropy_grad and torch.is_grad_enabled()):
@@ -214,11 +223,12 @@ def _token_logprobs(
 
     size = max(1, chunk_elements // head.out_features)
     if len(targets_N) <= size:
-        return chunk_logprobs(hidden_Nh, targets_N)
+        return chunk_logprobs(hidden_Nh, targets_N, temperatures_N)
+    parts = (part.split(size) for part in (hidden_Nh, targets_N, temperatures_N))
     logprobs, entropies = zip(
         *(
-            checkpoint(chunk_logprobs, hidden, targets, use_reentrant=False)
-            for hidden, targets in zip(hidden_Nh.split(size), targets_N.split(size), strict=True)
+            checkpoint(chunk_logprobs, *chunk, use_reentrant=False)
+            for chunk in zip(*parts, strict=True)
         ),
         strict=True,
     )

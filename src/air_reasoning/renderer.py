@@ -92,13 +92,15 @@ class Renderer:
 
     def turn_segments(self, turn: Completion) -> list[Segment]:
         """See ``segments``."""
-        return self.segments(turn.token_ids, turn.logprobs)
+        return self.segments(turn.token_ids, turn.logprobs, turn.temperatures)
 
     def ended(self, turn: Completion) -> bool:
         """Whether the model ended its turn, rather than being stopped at a closing tag."""
         return not turn.token_ids or turn.token_ids[-1] in self.eos_ids
 
-    def segments(self, ids: list[int], logprobs: list[float]) -> list[Segment]:
+    def segments(
+        self, ids: list[int], logprobs: list[float], temperatures: Sequence[float] = ()
+    ) -> list[Segment]:
         """One model turn as segments; their ids, joined, are ``ids``.
 
         A token belongs to the piece in which it begins, so that a token which closes a tag and
@@ -120,6 +122,7 @@ class Renderer:
                         text=piece.text,
                         token_ids=ids[first:last],
                         logprobs=logprobs[first:last],
+                        temperatures=list(temperatures[first:last]),
                     )
                 )
             first = last

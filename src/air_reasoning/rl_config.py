@@ -104,6 +104,11 @@ class RLConfig(Config):
                 f"n_forbid is {self.n_forbid} of group_size {self.group_size}: at least one member "
                 "must be free to call"
             )
+        if self.rollout.temperature == 0:
+            raise ValueError(
+                "rollout.temperature is 0: greedy roll-outs of a group are all alike and teach nothing; "
+                "set it to 1"
+            )
         if self.gradient_checkpointing and self.layout == "shared":
             raise ValueError(
                 "gradient_checkpointing cannot keep the prompt's cache that layout: shared needs; "

@@ -23,6 +23,7 @@ from air_reasoning.rollout_setup import (
     Prompt,
     RolloutConfig,
     derived_seed,
+    next_params,
     prepare,
     sampling_params,
 )
@@ -151,6 +152,7 @@ async def _model_turn(run: _Run) -> StopReason | Piece:
         completion = await _sample(run, turn)
         turn.token_ids += completion.token_ids
         turn.logprobs += completion.logprobs
+        turn.temperatures += completion.temperatures
         turn.text += completion.text
         text = renderer.turn_text(turn)
         pieces = parse_turn(text, renderer.form)
@@ -177,21 +179,22 @@ async def _sample(run: _Run, turn: Completion) -> Completion:
     left = run.config.max_new_tokens - usage.model
     if left <= 0:
         return Completion(token_ids=[], logprobs=[], text="", finish_reason="length")
-    started = perf_counter()
+    started, written = perf_counter(), renderer.turn_text(turn)
+    params = next_params(run.params, run.config, written, renderer.form)
     completion = await run.engine.sampler.sample(
         SampleRequest(
             trajectory_id=run.trajectory.id,
             group_id=run.trajectory.group_id,
             token_ids=run.ids + turn.token_ids,
             images=run.shown,
-            params=replace(run.params, max_tokens=left),
-            messages=conversation(
-                run.messages, run.trajectory.segments, renderer.turn_text(turn), renderer.form
-            ),
+            params=replace(params, max_tokens=left),
+            messages=conversation(run.messages, run.trajectory.segments, written, renderer.form),
             on_token=_deltas(run) if run.on_event else None,
             on_text=run.tell_text if run.on_event else None,
         )
     )
+    if run.config.code_temperature is not None:
+        completion.temperatures = [params.temperature] * completion.written
     run.trajectory.policy_version = completion.policy_version
     usage.model += completion.written
     usage.sent += completion.prompt_tokens
@@ -247,17 +250,8 @@ def _append_output(
     ids = renderer.output_ids(text, pixels)
     run.trajectory.usage.output += len(ids)
     run.shown = run.shown + pixels
-    run.add(
-        [
-            Segment(
-                kind="output",
-                text=opening + text + closing,
-                token_ids=ids,
-                images=refs,
-                execution=execution,
-            )
-        ]
-    )
+    text = opening + text + closing
+    run.add([Segment(kind="output", text=text, token_ids=ids, images=refs, execution=execution)])
 
 
 def _deltas(run: _Run) -> Callable[[int], None]:

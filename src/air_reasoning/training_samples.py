@@ -212,6 +212,7 @@ def _sample(task: Task, trajectory: Trajectory, advantage: float) -> TrainingSam
         sample.token_ids += segment.token_ids
         sample.loss_mask += [int(segment.trainable)] * len(segment.token_ids)
         sample.logprobs += _logprobs(segment, trajectory)
+        sample.temperatures += _temperatures(segment, trajectory)
     if not any(sample.loss_mask):
         raise DataError(
             f"trajectory {trajectory.id} has no sampled token ids: train on roll-outs of an engine "
@@ -235,3 +236,13 @@ def _logprobs(segment: Segment, trajectory: Trajectory) -> list[float]:
             "engine that returns both (local or vllm)"
         )
     return segment.logprobs
+
+
+def _temperatures(segment: Segment, trajectory: Trajectory) -> list[float]:
+    """At which each token was sampled; nothing where the trajectory has but one temperature.
+
+    A greedy token's log-probability is that at temperature 1, as samplers give it.
+    """
+    if not any(s.temperatures for s in trajectory.segments):
+        return []
+    return [t or 1.0 for t in segment.temperatures] or [1.0] * len(segment.token_ids)

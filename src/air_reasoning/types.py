@@ -95,14 +95,17 @@ class Segment:
     ``text`` is what a person reads; ``token_ids`` are what the model saw, and the truth.
     ``logprobs`` (natural log, of the sampling distribution) has one entry per token of a
     model-written segment and is empty for ``output``: output is never trained on, so the loss mask
-    follows from ``kind`` and not from a regex. ``code`` holds the bare source for a ``code``
-    segment that was executed; ``execution`` belongs to the ``output`` segment that answers it.
+    follows from ``kind`` and not from a regex. ``temperatures`` has one entry per token where they
+    differ within a turn, else it is empty: all ``rollout.temperature``. ``code`` holds the bare
+    source for a ``code`` segment that was executed; ``execution`` belongs to the ``output`` segment
+    that answers it.
     """
 
     kind: SegmentKind
     text: str
     token_ids: list[int] = field(default_factory=list[int])
     logprobs: list[float] = field(default_factory=list[float])
+    temperatures: list[float] = field(default_factory=list[float])
     code: str = ""
     images: list[ImageRef] = field(default_factory=list[ImageRef])
     execution: Execution | None = None
@@ -229,7 +232,8 @@ class TrainingSample:
     ``token_ids`` is the response (prompt not included); ``loss_mask`` is 1 where the model wrote
     and the advantage counts; ``logprobs`` are the sampler's (0 where ``loss_mask`` is 0).
     ``images`` are prompt pictures first, then those of outputs, in the order of their placeholders.
-    ``code_banned`` rows were sampled from a narrower distribution: the loss does not reweight them.
+    ``temperatures`` is empty where all tokens were sampled at one. ``code_banned`` rows were
+    sampled from a narrower distribution: the loss does not reweight them.
     """
 
     group_id: str
@@ -241,3 +245,4 @@ class TrainingSample:
     images: list[ImageRef] = field(default_factory=list[ImageRef])
     policy_version: int = 0
     code_banned: bool = False
+    temperatures: list[float] = field(default_factory=list[float])

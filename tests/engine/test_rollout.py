@@ -1,12 +1,17 @@
 """The turn loop, with a script for the model and the real sandbox, and with a real tiny model."""
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
+from air_reasoning.batch import group_batch
+from air_reasoning.chat_renderer import ChatRenderer
 from air_reasoning.engine import Engine, EngineConfig, open_engine, open_local
-from air_reasoning.errors import DataError
+from air_reasoning.errors import ConfigError, DataError
 from air_reasoning.images import save_blob
+from air_reasoning.logprobs import response_logprobs
+from air_reasoning.models.pixels import PixelCache
 from air_reasoning.renderer import Renderer
 from air_reasoning.rollout import (
     RolloutConfig,
@@ -15,10 +20,12 @@ from air_reasoning.rollout import (
     rollout_group,
     rollout_groups,
 )
+from air_reasoning.rollout_setup import sampling_params
 from air_reasoning.samplers.local import LocalSampler
 from air_reasoning.samplers.scripted import ScriptedSampler
 from air_reasoning.samplers.settings import LocalSamplerConfig
 from air_reasoning.sandbox.process import ProcessPool
+from air_reasoning.training_samples import SamplesConfig, training_samples
 from air_reasoning.turn_format import AIR
 from air_reasoning.types import Answer, Execution, ImageRef, Part, StopReason, Task
 
@@ -253,6 +260,42 @@ def test_a_banned_member_cannot_sample_the_opening_tag(qwen3, picture, tmp_path)
     wrote = [any(tag in s.token_ids for s in t.segments if s.trainable) for t in members]
     assert not any(w for w, t in zip(wrote, members, strict=True) if t.code_banned)
     assert any(wrote), "no free member wrote the tag either: the test shows nothing"
+
+
+def test_cells_have_a_temperature_of_their_own(qwen3, picture, tmp_path):
+    """The tokens behind the opening tag, and no others; the trainer computes what was sampled."""
+    cold = groups(qwen3, picture, tmp_path, 3, temperature=30.0, code_temperature=4.0)
+    tag = qwen3.tokenizer.convert_tokens_to_ids("<code>")
+    cells = 0
+    for trajectory in (t for g in cold for t in g.trajectories):
+        for segment in (s for s in trajectory.segments if s.trainable):
+            inside = segment.kind == "code"
+            cells += inside
+            assert segment.temperatures == [
+                4.0 if inside and place else 30.0 for place in range(len(segment.token_ids))
+            ]
+            assert not inside or segment.token_ids[0] == tag
+    assert cells, "nobody opened a cell: the test shows nothing"
+    rewarded = [replace(g, advantages=[1.0] * len(g.trajectories)) for g in cold]
+    samples, _ = training_samples(rewarded, SamplesConfig(mask_truncated=False))
+    batch, _ = group_batch(
+        samples, PixelCache(qwen3), image_token_id=qwen3.image_token_id,
+        merge_size=qwen3.merge_size,
+    )  # fmt: skip
+    assert batch is not None
+    assert batch.temperatures_BT is not None
+    assert {4.0, 30.0} <= set(batch.temperatures_BT.flatten().tolist())
+    got, _ = response_logprobs(qwen3.model, batch, banned_ids=qwen3.placeholder_ids)
+    free = ~batch.code_banned_B
+    difference = (got - batch.logprobs_BT).abs() * batch.loss_mask_BT
+    assert difference[free].max() < 1e-3
+
+
+def test_text_engines_have_one_temperature(qwen3):
+    sampler = ScriptedSampler(qwen3.tokenizer, [ANSWER])
+    engine = Engine(renderer=ChatRenderer(AIR), sampler=sampler, sandboxes=ProcessPool())
+    with pytest.raises(ConfigError, match="code_temperature"):
+        sampling_params(engine, RolloutConfig(code_temperature=0.5), 0, False)
 
 
 def test_one_failing_member_ends_the_group_with_its_own_error(qwen3):

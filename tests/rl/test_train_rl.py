@@ -30,6 +30,7 @@ def test_an_alarm_may_stop_the_run_and_the_state_is_saved(trainings, same_as_pla
     [
         ({"group_size": 1, "n_forbid": 0}, "group_size.*greater than or equal to 2, got 1"),
         ({"n_forbid": 4}, "n_forbid is 4 of group_size 4"),
+        ({"rollout": {"temperature": 0}}, "rollout.temperature is 0"),
         ({"gradient_checkpointing": True}, "layout: padded or packed"),
         ({"lora": {"rank": 2}, "sharding": "fsdp2"}, "sharding: none"),
     ],

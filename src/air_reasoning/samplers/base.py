@@ -70,7 +70,8 @@ class SampleRequest:
 class Completion:
     """``logprobs``: of the distribution sampled from (after temperature and bans), one a token.
 
-    An engine that gives no token ids leaves both lists empty - such a turn cannot be trained on -
+    ``temperatures``, one a token, are filled in by the roll-out where a turn has more than one.
+    An engine that gives no token ids leaves the lists empty - such a turn cannot be trained on -
     and says in ``tokens`` how many it wrote. ``prompt_tokens`` were sent, ``cached_tokens`` of them
     were not computed again, where the engine tells.
     """
@@ -83,6 +84,7 @@ class Completion:
     tokens: int | None = None
     prompt_tokens: int = 0
     cached_tokens: int = 0
+    temperatures: list[float] = field(default_factory=list[float])
 
     @property
     def written(self) -> int:
