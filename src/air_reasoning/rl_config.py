@@ -106,7 +106,7 @@ class RLConfig(Config):
             )
         if self.rollout.temperature == 0:
             raise ValueError(
-                "rollout.temperature is 0: greedy roll-outs of a group are all alike and teach nothing; "
+                "rollout.temperature is 0: greedy roll-outs are all alike and teach nothing; "
                 "set it to 1"
             )
         if self.gradient_checkpointing and self.layout == "shared":
