@@ -10,7 +10,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 PACKAGE = ROOT / "src" / "air_reasoning"
-TORCH_FREE = ("cli", "viewer.*", "doctor", "api", "solve_cli", "serve.*")
+TORCH_FREE = ("cli", "viewer.*", "doctor.*", "api", "solve_cli", "serve.*")
 
 
 def table() -> tuple[dict[str, int], list[str]]:

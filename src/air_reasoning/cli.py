@@ -17,6 +17,7 @@ import typer
 from air_reasoning import __version__, data_cli, sandbox_cli
 from air_reasoning.command_group import default_command
 from air_reasoning.config import config_schema, draft_config, render_config
+from air_reasoning.doctor.command import doctor
 from air_reasoning.errors import AirError, ConfigError
 from air_reasoning.eval.commands import compare, eval_options, score
 from air_reasoning.flow_cli import (
@@ -162,6 +163,7 @@ def solve(
 
 
 app.command()(serve)
+app.command()(doctor)
 
 
 @tasks_app.command("list")
@@ -199,12 +201,6 @@ def config_init(
         raise ConfigError(f"{path}: is there already; remove it or name another file")
     atomic_write(path, render_config(draft_config(config_class(command))))
     typer.echo(f"wrote {path}; use it with: air {FLOWS[command].words or command} -c {path}")
-
-
-@app.command()
-def doctor() -> None:
-    """Check what this machine has: Python, torch, sandbox, shipped models."""
-    raise typer.Exit(load_part("doctor").doctor_command())
 
 
 if __name__ == "__main__":

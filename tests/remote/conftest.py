@@ -30,6 +30,10 @@ class ChatServer:
     break_off: bool = False
     retry_after: str = "0"
     url: str = ""
+    answering: Callable[[Request], Any] | None = None
+
+    async def answer(self, request: Request) -> Response:
+        return await (self.answering or self.complete)(request)
 
     def config(self, **fields: Any) -> EndpointConfig:
         return EndpointConfig(url=self.url, retry_wait_s=0.001, **fields)
@@ -111,7 +115,7 @@ def chat_server(serving: Callable[[Any], str]) -> ChatServer:
     server = ChatServer()
     routes = [
         Route("/v1/models", server.list_models),
-        Route("/v1/chat/completions", server.complete, methods=["POST"]),
+        Route("/v1/chat/completions", server.answer, methods=["POST"]),
     ]
     server.url = serving(Starlette(routes=routes)) + "/v1"
     return server

@@ -16,7 +16,7 @@ Log-probabilities are of the distribution sampled from only if the server runs w
 import asyncio
 from collections import Counter
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from air_reasoning.errors import SamplerError
 from air_reasoning.models.processor import Processor
@@ -27,6 +27,7 @@ from air_reasoning.samplers.openai import data_url
 from air_reasoning.samplers.settings import EndpointConfig
 
 Way = Literal["generate", "completions"]
+PATHS: dict[Way, str] = {"generate": "/inference/v1/generate", "completions": "/v1/completions"}
 NEVER = -100.0
 """The logit bias that vLLM takes for "cannot be sampled"."""
 
@@ -64,6 +65,7 @@ class VllmSampler:
             SamplerError: one is not there, is no vLLM, or its log-probabilities are not of the
                 distribution sampled from and ``require_processed_logprobs`` is set.
         """
+        self.processed_logprobs = True
         for client in self.clients:
             rows = (await client.get("/v1/models"))["data"]
             self.model = self.model or rows[0]["id"]
@@ -71,7 +73,11 @@ class VllmSampler:
             if known is None:
                 raise SamplerError(f"{client.url}: no model {self.model!r}; check endpoint.model")
             self.max_context = min(self.max_context, known.get("max_model_len") or 2**31)
-            await self._probe(client)
+            one = next(i for i in range(10**6) if i not in self._processor.placeholder_ids)
+            way, processed = await probe(client, self.model, one)
+            self.processed_logprobs &= processed
+            if way == "completions":  # what one of them lacks none is asked for
+                self.way = way
         kind = "of the distribution sampled from" if self.processed_logprobs else "raw"
         if self._config.require_processed_logprobs and not self.processed_logprobs:
             raise SamplerError(
@@ -80,20 +86,6 @@ class VllmSampler:
             )
         pictures = "with pictures" if self.way == "generate" else "text only"
         return f"{self.model} at {self._config.url} (vLLM {self.way}, {pictures}; logprobs {kind})"
-
-    async def _probe(self, client: JsonClient) -> None:
-        """One token where only one may come: a processed log-probability of it is 0."""
-        one = next(i for i in range(10**6) if i not in self._processor.placeholder_ids)
-        params = {"max_tokens": 1, "temperature": 1.0, "logprobs": 0, "allowed_token_ids": [one]}
-        try:
-            answer = await self._ask(client, {"sampling_params": params, "token_ids": [one, one]})
-        except Refused as error:
-            if error.status not in (404, 405, 501):
-                raise
-            self.way = "completions"
-            body = {"prompt": [one, one], "model": self.model, "return_token_ids": True, **params}
-            answer = await client.post("/v1/completions", body)
-        self.processed_logprobs = abs(_logprobs(answer["choices"][0])[0]) < 1e-6
 
     async def sample(self, request: SampleRequest) -> Completion:
         """See ``Sampler.sample``; a lost server's request goes to another one.
@@ -199,8 +191,8 @@ class VllmSampler:
             raise error
 
     async def _ask(self, client: JsonClient, body: dict[str, Any]) -> Any:
-        path = "/inference/v1/generate" if self.way == "generate" else "/v1/completions"
-        return await client.post(path, {"model": self.model, "return_token_ids": True, **body})
+        body = {"model": self.model, "return_token_ids": True, **body}
+        return await client.post(PATHS[self.way], body)
 
     def _body(self, request: SampleRequest, max_tokens: int) -> dict[str, Any]:
         params = request.params
@@ -257,6 +249,31 @@ class VllmSampler:
             finish_reason=reason,
             policy_version=self.policy_version,
         )
+
+
+async def probe(client: JsonClient, model: str, token_id: int) -> tuple[Way, bool]:
+    """Which way a server takes, and whether its log-probabilities are of what was sampled from.
+
+    Asks for one token where only ``token_id`` may come: a processed log-probability of it is 0.
+
+    Raises:
+        SamplerError: it takes no token ids.
+    """
+    params = {"max_tokens": 1, "temperature": 1.0, "logprobs": 0, "allowed_token_ids": [token_id]}
+    wanted: dict[str, Any] = {"model": model, "return_token_ids": True}
+    ids, way = [token_id, token_id], cast(Way, "generate")
+    try:
+        body = wanted | {"sampling_params": params, "token_ids": ids}
+        answer = await client.post(PATHS["generate"], body)
+    except Refused as error:
+        if error.status not in (404, 405, 501):
+            raise
+        way = "completions"
+        answer = await client.post(PATHS[way], wanted | params | {"prompt": ids})
+    logprobs = _logprobs(answer["choices"][0])
+    if not logprobs:
+        raise SamplerError(f"{client.url}: gives no log-probabilities, so it is no vLLM")
+    return way, abs(logprobs[0]) < 1e-6
 
 
 def _logprobs(choice: dict[str, Any]) -> list[float]:
