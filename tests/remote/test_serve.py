@@ -186,6 +186,12 @@ def test_no_code_where_the_client_forbids_it(client, chat_server):
         ({"tools": [{"type": "web_search"}]}, 400, "web_search"),
         ({"tools": [TOOL | {"container": "cntr_1"}]}, 404, "containers end"),
         ({"text": {"format": {"type": "json_object"}}}, 400, "json_object"),
+        ({"text": "json"}, 400, "text has to be an object"),
+        ({"text": {"format": 1}}, 400, "format has to be an object"),
+        ({"tools": 3}, 400, "tools has to be a list"),
+        ({"include": 1}, 400, "include has to be a list"),
+        ({"stream_options": [1]}, 400, "stream_options has to be an object"),
+        ({"input": [{"type": "code_interpreter_call", "outputs": 1}]}, 400, "outputs has to be"),
     ],
 )
 def test_what_cannot_be_answered_is_refused_with_a_reason(client, change, status, message):

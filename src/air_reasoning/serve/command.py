@@ -8,6 +8,10 @@ from air_reasoning.errors import ConfigError
 from air_reasoning.serve.app import build_app
 from air_reasoning.serve.settings import ServeConfig
 
+KEEP_ALIVE_S = 75
+"""Longer than clients keep an idle connection (httpx 5 s): else both close it at the same moment,
+and a request that is on its way is lost."""
+
 
 def serve_settings(
     files: list[Path], overrides: list[str], env: dict[str, str]
@@ -35,7 +39,7 @@ def serve_command(settings: Resolved[ServeConfig]) -> int:
     try:
         uvicorn.run(
             app, host=config.host, port=config.port, log_level="critical",
-            timeout_graceful_shutdown=10,
+            timeout_graceful_shutdown=10, timeout_keep_alive=KEEP_ALIVE_S,
         )  # fmt: skip
     except SystemExit:
         if app.state.server.failure is None:

@@ -66,7 +66,7 @@ async def read_question(
             messages.append(message)
     if not messages or messages[-1].role != "user":
         raise Refusal(400, "the last message has to be the user's", "messages")
-    options = body.get("stream_options") or {}
+    options = _object(body, "stream_options")
     return Question(
         system="\n\n".join(system),
         messages=messages,
@@ -76,7 +76,7 @@ async def read_question(
         code=_may_run_code(body, config),
         stream=bool(body.get("stream")),
         include_usage=bool(options.get("include_usage")),
-        include_outputs="code_interpreter_call.outputs" in (body.get("include") or []),
+        include_outputs="code_interpreter_call.outputs" in _list(body, "include"),
     )
 
 
@@ -91,12 +91,12 @@ def _check_fields(body: dict[str, Any], name: str) -> None:
         raise Refusal(400, "n has to be 1; send several requests", "n")
     if body.get("stop"):
         raise Refusal(400, "stop is not supported: the loop sets its own stop texts", "stop")
-    shape = (body.get("response_format") or (body.get("text") or {}).get("format") or {}).get(
+    shape = (_object(body, "response_format") or _object(_object(body, "text"), "format")).get(
         "type"
     )
     if shape not in (None, "text"):
         raise Refusal(400, f"response format {shape!r} is not supported; use text", "text")
-    for tool in body.get("tools") or []:
+    for tool in _list(body, "tools"):
         kind = tool.get("type") if isinstance(tool, dict) else tool
         if kind != "code_interpreter":
             raise Refusal(400, f"tool {kind!r} is not supported; code_interpreter is", "tools")
@@ -160,7 +160,8 @@ def _earlier_item(row: dict[str, Any], field: str) -> Message | None:
         case "reasoning":
             return None
         case "code_interpreter_call":
-            logs = [o.get("logs", "") for o in row.get("outputs") or [] if isinstance(o, dict)]
+            outputs = [o for o in _list(row, "outputs") if isinstance(o, dict)]
+            logs = [str(output.get("logs", "")) for output in outputs]
             text = f"(ran)\n{row.get('code') or ''}\n(result)\n" + "\n".join(logs)
             return Message(role="assistant", parts=[Part(kind="text", text=text)])
         case kind:
@@ -201,6 +202,20 @@ def _number(
         what = "a whole number" if whole else "a number"
         raise Refusal(400, f"{field} has to be {what} from {low:g} to {high:g}", field)
     return value
+
+
+def _object(body: dict[str, Any], field: str) -> dict[str, Any]:
+    value = body.get(field) or {}
+    if not isinstance(value, dict):
+        raise Refusal(400, f"{field} has to be an object", field)
+    return cast(dict[str, Any], value)
+
+
+def _list(body: dict[str, Any], field: str) -> list[Any]:
+    value = body.get(field) or []
+    if not isinstance(value, list):
+        raise Refusal(400, f"{field} has to be a list", field)
+    return cast(list[Any], value)
 
 
 def _string(value: Any, field: str) -> str:
