@@ -1,16 +1,29 @@
 """``air data``: make training data, select it, and bring it in and out of other formats.
 
-air data cold-start -o tasks=tasks/train -o teacher.endpoint.url=http://localhost:8000/v1
-air data filter -o tasks=tasks/train -o model.path=runs/sft/model
+air data cold-start -o tasks=tasks/train -o teacher.endpoint.url=http://localhost:8000/v1 --dry-run
+air data prompts my-prompts
 
 Heavy imports inside each subcommand.
 """
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
+
+from air_reasoning.flow_cli import add_flow
 
 app = typer.Typer(no_args_is_help=True, help="Make, select and convert training data.")
 
+add_flow(app, "cold-start", "data-cold-start", "Have a teacher write solutions, with code in them.")
 
-@app.callback()
-def data() -> None:
-    """Make, select and convert training data."""
+
+@app.command()
+def prompts(
+    folder: Annotated[Path, typer.Argument(help="Where to put them.")] = Path("prompts"),
+) -> None:
+    """Write the shipped prompts to a folder, to be changed and named with -o prompts=FOLDER."""
+    from air_reasoning.data.prompts import write_prompts
+
+    for file in write_prompts(folder):
+        typer.echo(file)

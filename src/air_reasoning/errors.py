@@ -9,6 +9,8 @@ class AirError(Exception):
     """Base of every error that this package raises on purpose."""
 
     exit_code = 1
+    resumable = False
+    """Whether the run it ends counts as interrupted, not as failed."""
 
 
 class ConfigError(AirError):
@@ -38,6 +40,13 @@ class SandboxRefused(SandboxError):
 
 class SamplerError(AirError):
     """The engine that samples failed; the trajectory is dropped and counted, never scored."""
+
+
+class BudgetReached(AirError):
+    """A cap on what may be spent was reached; the state is saved, the same command goes on."""
+
+    exit_code = 3
+    resumable = True
 
 
 class AlarmError(AirError):

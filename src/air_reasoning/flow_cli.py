@@ -62,8 +62,18 @@ FLOWS = {
         folder="tasks",
         words="tasks make",
     ),
+    "data-cold-start": Flow(
+        module="data.two_stage",
+        config="TwoStageConfig",
+        run="run_cold_start",
+        folder="cold_start",
+        words="data cold-start",
+    ),
 }
-FlowName = Literal["quickstart", "base-model", "sft", "rl", "eval", "solve", "serve", "tasks-make"]
+FlowName = Literal[
+    "quickstart", "base-model", "sft", "rl", "eval", "solve", "serve", "tasks-make",
+    "data-cold-start",
+]  # fmt: skip
 
 ConfigFiles = Annotated[
     list[Path] | None, typer.Option("-c", "--config", help="YAML or TOML settings; repeatable.")

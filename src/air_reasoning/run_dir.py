@@ -197,6 +197,7 @@ class RunDir:
     ) -> None:
         try:
             stopped = not isinstance(error, Exception)  # Ctrl-C, cancellation
+            stopped = stopped or (isinstance(error, AirError) and error.resumable)
             state: State = "done" if error is None else "interrupted" if stopped else "failed"
             if self._lock is not None:
                 self.set_status(state)

@@ -73,7 +73,7 @@ class Completion:
     ``temperatures``, one a token, are filled in by the roll-out where a turn has more than one.
     An engine that gives no token ids leaves the lists empty - such a turn cannot be trained on -
     and says in ``tokens`` how many it wrote. ``prompt_tokens`` were sent, ``cached_tokens`` of them
-    were not computed again, where the engine tells.
+    were not computed again, where the engine tells. ``free``: it came from a cache of ours.
     """
 
     token_ids: list[int]
@@ -85,6 +85,7 @@ class Completion:
     prompt_tokens: int = 0
     cached_tokens: int = 0
     temperatures: list[float] = field(default_factory=list[float])
+    free: bool = False
 
     @property
     def written(self) -> int:

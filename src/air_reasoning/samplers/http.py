@@ -2,14 +2,17 @@
 
 Tried again: 429, 5xx, and connections that were refused or lost before an answer. Not tried again:
 every other status (the request itself is wrong), and a stream of which something was passed on.
+A server that asks for time (429 with Retry-After) gets it from all requests, not only that one.
 """
 
 import asyncio
 import os
 import random
+import time
 from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -21,6 +24,8 @@ from air_reasoning.samplers.settings import EndpointConfig
 
 RETRIED = (408, 409, 425, 429, 500, 502, 503, 504, 529)
 LONGEST_WAIT_S = 60.0
+LONGEST_ASKED_S = 900.0
+"""Of what a server asks for; one that asks for more is asked again then."""
 
 
 class Refused(SamplerError):
@@ -39,6 +44,7 @@ class JsonClient:
         self.url = checked_url(url)
         self.counts: Counter[str] = Counter()
         self._config = config
+        self._rest_until = 0.0
         key = os.environ.get(config.key_env, "") if config.key_env else ""
         self._client = httpx2.AsyncClient(
             headers={"Authorization": f"Bearer {key}"} if key else {},
@@ -108,6 +114,8 @@ class JsonClient:
         tried = 0
         while True:
             last = tried == self._config.retries
+            while (rest := self._rest_until - time.monotonic()) > 0:
+                await asyncio.sleep(rest)
             self.counts["requests"] += 1
             request = self._client.build_request(
                 "POST", self.url + path, content=content,
@@ -130,11 +138,14 @@ class JsonClient:
 
     def _wait(self, tried: int, response: httpx2.Response | None) -> float:
         """Seconds: what the server asks for, else twice as long each time, spread by a half."""
-        if response is not None and response.status_code == 429:
-            self.counts["rate_limited"] += 1
-        asked = response.headers.get("retry-after", "") if response is not None else ""
-        if asked.replace(".", "", 1).isdigit():
-            return min(float(asked), LONGEST_WAIT_S)
+        limited = response is not None and response.status_code == 429
+        self.counts["rate_limited"] += limited
+        asked = retry_after(response.headers.get("retry-after", "")) if response else None
+        if asked is not None:
+            asked = min(asked, LONGEST_ASKED_S)
+            if limited:
+                self._rest_until = max(self._rest_until, time.monotonic() + asked)
+            return asked
         wait = min(self._config.retry_wait_s * 2**tried, LONGEST_WAIT_S)
         return wait * random.uniform(0.5, 1.5)
 
@@ -177,6 +188,20 @@ def checked_url(url: str) -> str:
             "endpoint.key_env names"
         )
     return url.rstrip("/")
+
+
+def retry_after(value: str) -> float | None:
+    """Seconds of a Retry-After header, which is a number or a date; None: neither.
+
+    >>> retry_after("1.5"), retry_after("soon"), retry_after("Wed, 21 Oct 2015 07:28:00 GMT")
+    (1.5, None, 0.0)
+    """
+    if value.replace(".", "", 1).isdigit():
+        return float(value)
+    try:
+        return max(0.0, parsedate_to_datetime(value).timestamp() - time.time())
+    except ValueError:
+        return None
 
 
 def _json(content: bytes, where: str) -> Any:

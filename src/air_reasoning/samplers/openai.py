@@ -101,8 +101,9 @@ class OpenAISampler:
             tokens=usage.get("completion_tokens") or len(answer["text"]) // 4,
             prompt_tokens=usage.get("prompt_tokens") or 0,
             cached_tokens=details.get("cached_tokens") or 0,
+            free=bool(answer.get("free")),
         )
-        if not answer.get("free"):
+        if not completion.free:
             self.usage["prompt"] += completion.prompt_tokens
             self.usage["cached"] += completion.cached_tokens
             self.usage["written"] += completion.written
