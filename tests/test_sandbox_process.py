@@ -42,9 +42,9 @@ def in_session(
 
 def wait_for(condition: Callable[[], bool], seconds: float = 20.0) -> bool:
     end = time.monotonic() + seconds
-    while not condition() and time.monotonic() < end:
+    while not (met := condition()) and time.monotonic() < end:
         time.sleep(0.01)
-    return condition()
+    return met
 
 
 def is_gone(pid: int) -> bool:
