@@ -30,7 +30,10 @@ LIMITS = {"memory_mb": 512, "disk_mb": 8, "tasks": 24, "grace_s": 0.1, "ready_se
 
 
 @pytest.fixture(scope="module", params=TIERS)
-def pool(request: pytest.FixtureRequest) -> Iterator[ProcessPool]:
+def pool(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[ProcessPool]:
+    tmp_path_factory.getbasetemp()  # made now, or it would lie in what is removed below
     folder = Path(tempfile.mkdtemp(prefix="air-test-"))
     folder.chmod(0o711)
     pool = ProcessPool(SandboxConfig(tier=request.param, **LIMITS))

@@ -67,10 +67,12 @@ class Jail:
         self.landlock = 0
         self._folder = where
         self._proc = proc
-        self._own_pids = self._parent = -1
+        self._own_pids = -1
+        self._parent = select.poll()
         self._rules = -1
-        self._filter = b""
+        self._filter = kernel.Filter(b"")  # which the kernel refuses
         self._readable: dict[str, int] = {}
+        self._resources: list[tuple[int, tuple[int, int]]] = []
 
     # --- once, in the zygote ----------------------------------------------------------------
 
@@ -124,8 +126,12 @@ class Jail:
                     )
 
     def close_gates(self) -> None:
-        """After the imports: the rules and the filter that every session takes over."""
-        self._parent = os.pidfd_open(os.getpid())
+        """After the imports: the rules and the filter that every session takes over.
+
+        What can be prepared is: each object that a session makes is memory of its own.
+        """
+        self._parent.register(os.pidfd_open(os.getpid()), select.POLLIN)
+        self._resources = kernel.possible_limits(self._resource_limits())
         if self.tier == "unsafe":
             return
         with contextlib.suppress(OSError):
@@ -133,12 +139,13 @@ class Jail:
         if self.tier == "A":
             os.chdir("/")
             kernel.unmount(root.HOME)  # what the imports wrote
+            _name_home(root.HOME)
             self._readable = {"/": kernel.READ, "/dev": kernel.ALL, "/home": kernel.ALL}
             if self.landlock:
                 self._rules = kernel.landlock_rules(self._readable, self.landlock)
         elif not self.landlock:
             raise OSError(f"no Landlock, and without it no tier {self.tier}")
-        self._filter = seccomp.program(processes=self.tier != "C")
+        self._filter = kernel.Filter(seccomp.program(processes=self.tier != "C"))
 
     # --- for each session -------------------------------------------------------------------
 
@@ -159,11 +166,12 @@ class Jail:
         home = root.HOME
         if self.tier == "A":
             kernel.unshare(kernel.NEWUSER | kernel.NEWNS)
-            kernel.map_user(self._proc, root.USER, root.USER)
+            kernel.map_user(self._proc, root.USER, root.USER, nested=True)
             size = f"mode=700,size={self.limits.disk_mb}m,nr_inodes={MAX_NAMES}"
             kernel.mount("tmpfs", home, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, size)
         else:
             home = str(self._session_folder(number))
+            _name_home(home)
         os.chdir(home)
         if self.tier == "B":
             user = _user_of(os.getpid())
@@ -172,8 +180,8 @@ class Jail:
         os.mkdir("work")  # noqa: PTH102
         os.mkdir("tmp")  # noqa: PTH102
         os.chdir("work")
-        os.environ.update(HOME=f"{home}/work", TMPDIR=f"{home}/tmp", LANG="C.UTF-8")
-        kernel.write_limits(self._resource_limits())
+        for kind, limit in self._resources:
+            resource.setrlimit(kind, limit)
         if self.tier == "A" and self.landlock:
             kernel.landlock_enter(self._rules)
         elif self.landlock:  # other sessions' folders lie beside this one
@@ -182,7 +190,7 @@ class Jail:
         self._die_with_the_zygote()
         if self.tier != "unsafe":
             kernel.drop_capabilities()
-            kernel.install_filter(self._filter_of_this_process())
+            self._filter_of_this_process().install()
 
     def _resource_limits(self) -> list[tuple[int, int]]:
         limits = [
@@ -200,14 +208,12 @@ class Jail:
 
     def _die_with_the_zygote(self) -> None:
         kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
-        poll = select.poll()
-        poll.register(self._parent, select.POLLIN)
-        if poll.poll(0):  # it died before the line above
+        if self._parent.poll(0):  # it died before the line above
             os._exit(1)
 
-    def _filter_of_this_process(self) -> bytes:
+    def _filter_of_this_process(self) -> kernel.Filter:
         if self.tier == "C" and self.landlock < 6:  # nothing else keeps signals in
-            return seccomp.program(processes=False, signals_to=os.getpid())
+            return kernel.Filter(seccomp.program(processes=False, signals_to=os.getpid()))
         return self._filter
 
     # --- after it has ended -----------------------------------------------------------------
@@ -247,6 +253,10 @@ def _stay_behind() -> None:
     if poll.poll(0):
         os._exit(1)
     os.close(launcher)
+
+
+def _name_home(home: str) -> None:
+    os.environ.update(HOME=f"{home}/work", TMPDIR=f"{home}/tmp", LANG="C.UTF-8")
 
 
 def _user_of(pid: int) -> int:

@@ -70,12 +70,12 @@ class CapturedStream:
         self.file = -1
         self.stream: TextIO = self._fresh()
 
-    def begin(self) -> None:
-        """Take the descriptor of this process over."""
-        self.file = os.memfd_create(f"fd{self._fd}", os.MFD_CLOEXEC)
+    def capture(self) -> int:
+        """Make the file that is to take the descriptor's place; its own descriptor."""
+        self.file = os.memfd_create("captured", os.MFD_CLOEXEC)
         # Append mode: the position must survive our truncation, whoever holds the descriptor.
         fcntl.fcntl(self.file, fcntl.F_SETFL, os.O_APPEND)
-        os.dup2(self.file, self._fd)
+        return self.file
 
     def _fresh(self) -> TextIO:
         self._kept = CappedBytes(self._limit, self._fd)

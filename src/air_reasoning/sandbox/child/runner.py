@@ -6,7 +6,6 @@ functions. The supervisor checks sizes and turns, and holds the deadlines.
 
 import ast
 import gc
-import io
 import linecache
 import os
 import random
@@ -18,7 +17,7 @@ import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn
+from typing import Any, NamedTuple, NoReturn, TextIO
 
 from .frames import Frame, FrameReader, pack
 from .outputs import CapturedStream, cut_middle
@@ -44,7 +43,7 @@ def serve(fd: int, session: "Session") -> NoReturn:
     """Answer each frame on ``fd`` with one frame until the other side closes it."""
     gc.enable()  # it was off in the parent so that a fork shares its memory
     pid = os.getpid()
-    sys.path.append(str(Path.cwd()))
+    sys.path.append(os.getcwd())  # noqa: PTH109
     reader = FrameReader(UNLIMITED, UNLIMITED)
     while data := os.read(fd, READ_BYTES):
         frame = reader.feed(data)
@@ -59,21 +58,30 @@ def serve(fd: int, session: "Session") -> NoReturn:
     os._exit(0)
 
 
-def warm_up() -> None:
-    """What the first cell of a process would set up inside Python, done once before the fork."""
-    names: dict[str, object] = {}
-    body, last = _compile("def f(x):\n    return x + 1\nf(1)", "<cell 0>")
-    exec(body, names)
-    if last is not None:
-        repr(eval(last, names))
-    try:
-        raise ValueError("x")
-    except ValueError as error:
-        _cell_frames(error)
-        traceback.format_exception_only(error)
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="utf-8", errors="backslashreplace")
-    print("x", file=stream, flush=True)
-    FrameReader(UNLIMITED, UNLIMITED).feed(pack({"x": "é", "y": 1.0, "z": None}))
+def warm_up(caps: Caps) -> None:
+    """What the first cell of a process sets up inside Python, done before the fork.
+
+    Every memory page that a session writes to becomes its own: caches of classes, interned names
+    and specialised instructions are filled here, by cells of a session that nobody asked for.
+    """
+    session, handler, streams = Session(caps), signal.getsignal(signal.SIGINT), _streams()
+    session.capture()
+    for number, code in enumerate(WARM_UP * 10, start=1):
+        asked = {"seed": number, "images": [], "cell": number, "code": code}
+        frame = FrameReader(UNLIMITED, UNLIMITED).feed(pack(asked))
+        header, _ = session.answer(frame or Frame({}, []))
+        pack(header)
+    session.close()
+    sys.stdout, sys.stderr = streams
+    signal.signal(signal.SIGINT, handler)
+    linecache.cache.clear()
+
+
+WARM_UP = ["x = 1\n", "import math\ndef f(x):\n    return x + 1\nprint(f(1))\nf(2)", "1 / 0"]
+
+
+def _streams() -> tuple[TextIO, TextIO]:
+    return sys.stdout, sys.stderr
 
 
 class Session:
@@ -91,13 +99,26 @@ class Session:
         self._names = self._main.__dict__
         self._names["display"] = self._display
 
-    def begin(self) -> list[int]:
-        """Take over stdout, stderr and ``__main__`` of this process; the descriptors in use."""
-        self._stdout.begin()
-        self._stderr.begin()
+    def become_main(self) -> None:
+        """In the parent: what cells find as ``__main__``, and where ``image.show()`` goes."""
         sys.modules["__main__"] = self._main
         replace_image_viewer(self._display)
-        return [self._stdout.file, self._stderr.file]
+
+    def capture(self) -> list[int]:
+        """Make what stdout and stderr are written to; its descriptors."""
+        return [self._stdout.capture(), self._stderr.capture()]
+
+    def begin(self) -> list[int]:
+        """In the child: take its stdout and stderr over; the descriptors in use."""
+        descriptors = self.capture()
+        os.dup2(descriptors[0], 1)
+        os.dup2(descriptors[1], 2)
+        return descriptors
+
+    def close(self) -> None:
+        """Give up what ``capture`` made."""
+        os.close(self._stdout.file)
+        os.close(self._stderr.file)
 
     def answer(self, frame: Frame) -> tuple[dict[str, Any], list[RawPicture]]:
         """Run the cell of one frame: the header of the reply, and the pictures."""

@@ -109,7 +109,7 @@ def _layers() -> dict[str, Callable[[], None]]:
         "IPC namespace": lambda: kernel.unshare(inside | kernel.NEWIPC),
         landlock: lambda: _ignore(kernel.landlock_version()),
         "seccomp filter": _try_filter,
-        "resource limits": lambda: kernel.write_limits([(resource.RLIMIT_CORE, 0)]),
+        "resource limits": lambda: resource.setrlimit(resource.RLIMIT_CORE, (0, 0)),
         "another user": _try_user,
     }
 
@@ -120,7 +120,7 @@ def _ignore(value: object) -> None:
 
 def _try_filter() -> None:
     kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-    kernel.install_filter(seccomp.program(processes=True))
+    kernel.Filter(seccomp.program(processes=True)).install()
 
 
 def _try_user() -> None:

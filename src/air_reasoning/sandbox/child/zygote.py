@@ -29,7 +29,7 @@ if __name__ == "__main__":  # run by path: make the relative imports work (PEP 3
     sys.path.insert(0, str(Path(__file__).parent.parent))
     __package__ = "child"
 
-from . import runner
+from . import kernel, runner
 from .folder import remove
 from .jail import Jail, Limits
 from .tiers import find_tier, probe
@@ -57,6 +57,7 @@ class Zygote:
         """``supervisor``: a pidfd. Another fork of it may hold a copy of the control socket."""
         self._jail = jail
         self._session = runner.Session(caps)  # what every session begins with
+        self._session.become_main()
         self._control = control
         self._supervisor = supervisor
         self._children: dict[int, Child] = {}  # by pid
@@ -98,7 +99,7 @@ class Zygote:
         number = next(self._numbers)
         try:
             self._jail.before_fork(number)
-            pid = os.fork()
+            pid = kernel.fork()
         except OSError as error:
             _say(life, f"failed cannot start a session process: {error}")
             os.close(life)
@@ -227,8 +228,9 @@ def main() -> None:
     jail.enter()
     _import_all(settings["preload"])
     jail.close_gates()
-    zygote = Zygote(jail, runner.Caps(**settings["caps"]), control, supervisor)
-    runner.warm_up()
+    caps = runner.Caps(**settings["caps"])
+    runner.warm_up(caps)
+    zygote = Zygote(jail, caps, control, supervisor)
     gc.collect()
     gc.disable()
     gc.freeze()
