@@ -196,7 +196,7 @@ def _tell_proc(proc: int, name: str, text: bytes) -> None:
 
 
 def possible_limits(limits: Sequence[tuple[int, int]]) -> list[tuple[int, tuple[int, int]]]:
-    """Soft and hard limits as ``resource.setrlimit`` takes them; a lower hard limit of ours stays."""
+    """What ``resource.setrlimit`` takes, soft and hard; a lower hard limit of ours stays."""
     found: list[tuple[int, tuple[int, int]]] = []
     for kind, value in limits:
         hard = resource.getrlimit(kind)[1]
