@@ -17,7 +17,7 @@ import types
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, NamedTuple, NoReturn, TextIO
+from typing import Any, NamedTuple, NoReturn
 
 from .frames import Frame, FrameReader, pack
 from .outputs import CapturedStream, cut_middle
@@ -26,6 +26,7 @@ from .pictures import Gallery, RawPicture, pillow_image, png_file, replace_image
 MAX_FRAMES_SHOWN = 12
 READ_BYTES = 1 << 16
 UNLIMITED = 1 << 40  # the other end of the socket is the supervisor, which is trusted
+WARM_UP = ["x = 1\n", "import math\ndef f(x):\n    return x + 1\nprint(f(1))\nf(2)", "1 / 0"]
 
 # Showing a figure is what we do with it anyway.
 warnings.filterwarnings("ignore", message=".*non-interactive, and thus cannot be shown")
@@ -64,10 +65,11 @@ def warm_up(caps: Caps) -> None:
     Every memory page that a session writes to becomes its own: caches of classes, interned names
     and specialised instructions are filled here, by cells of a session that nobody asked for.
     """
-    session, handler, streams = Session(caps), signal.getsignal(signal.SIGINT), _streams()
+    session, handler = Session(caps), signal.getsignal(signal.SIGINT)
+    streams = sys.stdout, sys.stderr
     session.capture()
     for number, code in enumerate(WARM_UP * 10, start=1):
-        asked = {"seed": number, "images": [], "cell": number, "code": code}
+        asked: dict[str, Any] = {"seed": number, "images": [], "cell": number, "code": code}
         frame = FrameReader(UNLIMITED, UNLIMITED).feed(pack(asked))
         header, _ = session.answer(frame or Frame({}, []))
         pack(header)
@@ -75,13 +77,6 @@ def warm_up(caps: Caps) -> None:
     sys.stdout, sys.stderr = streams
     signal.signal(signal.SIGINT, handler)
     linecache.cache.clear()
-
-
-WARM_UP = ["x = 1\n", "import math\ndef f(x):\n    return x + 1\nprint(f(1))\nf(2)", "1 / 0"]
-
-
-def _streams() -> tuple[TextIO, TextIO]:
-    return sys.stdout, sys.stderr
 
 
 class Session:
