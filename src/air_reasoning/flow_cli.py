@@ -69,10 +69,17 @@ FLOWS = {
         folder="cold_start",
         words="data cold-start",
     ),
+    "data-filter": Flow(
+        module="data.rl_filter",
+        config="FilterConfig",
+        run="run_filter",
+        folder="filter",
+        words="data filter",
+    ),
 }
 FlowName = Literal[
     "quickstart", "base-model", "sft", "rl", "eval", "solve", "serve", "tasks-make",
-    "data-cold-start",
+    "data-cold-start", "data-filter",
 ]  # fmt: skip
 
 ConfigFiles = Annotated[

@@ -22,6 +22,13 @@ Fault = str
 """``429``, ``500``, ``400``, ``half`` (closed in the body), ``shut`` (no answer), ``hold``."""
 
 
+MARKS = {
+    "<solution>": "rewrite", "on record": "judge", "You have no tools": "text",
+    "write Python between": "code",
+}  # fmt: skip
+"""Words of a request that tell its stage."""
+
+
 @dataclass
 class Teacher:
     replies: dict[str, list[str]] = field(default_factory=dict)
@@ -37,11 +44,11 @@ class Teacher:
 
     def key(self, body: dict[str, Any]) -> str:
         """``NAME/stage/seed``: the seed differs from sample to sample."""
-        content = body["messages"][0]["content"]
-        text = content if isinstance(content, str) else content[-1]["text"]
+        contents = [message["content"] for message in body["messages"]]
+        text = "".join(c if isinstance(c, str) else c[-1]["text"] for c in contents)
         item = re.search(r"\(item (\S+)\)", text)
         assert item is not None, text
-        stage = "rewrite" if "<solution>" in text else "judge" if "on record" in text else "thought"
+        stage = next((stage for mark, stage in MARKS.items() if mark in text), "thought")
         return f"{item[1]}/{stage}/{body['seed']}"
 
     def reply(self, place: str) -> str:

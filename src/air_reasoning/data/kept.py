@@ -70,7 +70,7 @@ def write_kept(
         "tasks": {
             "all": len(tasks), "finished": done, "lost": len(items.lost), "kept": len(kept_tasks),
         },
-        "cost": _costs(ledger),
+        "cost": ledger_costs(ledger),
     }  # fmt: skip
     run.write_summary(summary)
     print(_text(run, summary, config))
@@ -124,7 +124,8 @@ def _is_direct(row: dict[str, Any]) -> bool:
     return row["mode"] == "direct"
 
 
-def _costs(ledger: Ledger) -> dict[str, Any]:
+def ledger_costs(ledger: Ledger) -> dict[str, Any]:
+    """Dollars, responses and tokens of a run, for its summary."""
     counts = ledger.counts
     roles = {role: round(cost, 6) for role, cost in ledger.cost_of.items()}
     return {

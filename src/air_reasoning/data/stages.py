@@ -143,7 +143,8 @@ class Stages:
         if reason is not None:
             return self._written(task, number, "thought", thought, reason)
         needs_code = task.meta.get("needs_code")
-        if needs_code is False and self.easy_direct:
+        easy = needs_code is False and not task.meta.get("code_helps")
+        if easy and self.easy_direct:
             return self._direct(task, number, thought, verdict.extracted or "")
         shown = task if self.rewriter_sees_pictures else None
         text = self.prompts.render("rewrite", task, thought=thought)

@@ -60,7 +60,7 @@ def run_cold_start(resolved: Resolved[TwoStageConfig], options: RunOptions) -> N
     """
     config = resolved.value
     tasks = read_tasks(config.tasks, options.limit)
-    _refuse_test(tasks)
+    refuse_test(tasks)
     check_prices(config.budget, config.teacher.endpoint, config.rewriting.endpoint)
     prompts = Prompts.load(config.prompts, TURN_FORMATS[config.format])
     prints = _fingerprint(config, prompts, read_tasks(config.tasks) if options.limit else tasks)
@@ -254,7 +254,8 @@ def _fingerprint(config: TwoStageConfig, prompts: Prompts, tasks: Sequence[Task]
     )
 
 
-def _refuse_test(tasks: Sequence[Task]) -> None:
+def refuse_test(tasks: Sequence[Task]) -> None:
+    """Raises DataError: a task of an evaluation set."""
     for task in tasks:
         if task.meta.get("split") == "test":
             raise DataError(
