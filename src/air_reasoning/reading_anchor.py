@@ -26,7 +26,7 @@ from air_reasoning.types import Task, TrainingSample
 class AnchorConfig(Config):
     """How strongly to hold on to reading."""
 
-    weight: float = Field(default=0.5, ge=0)
+    weight: float = Field(default=1.0, ge=0)
     """Weight of the cross entropy beside the policy loss; 0 switches it off."""
 
 
