@@ -5,6 +5,7 @@ import sys
 
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from air_reasoning.parallel import Parallel
 from air_reasoning.types import TrainingSample
@@ -49,6 +50,19 @@ def test_a_run_of_two_processes_goes_on_in_one(trainings, same_as_plain):
     assert len(trainings.metrics("two")) == 2
     trainings.run("two")
     same_as_plain(trainings, "two", 1e-5)
+
+
+def test_muon_makes_the_same_first_step_on_a_spread_model(trainings):
+    """Up to bfloat16, in which its orthogonalisation is computed. In bf16 it runs, too."""
+    settings = {"steps": 1, "optimizer": {"kind": "muon", "freeze": ["model.visual"]}}
+    trainings.run("one", **settings)
+    done(trainings.start("two", *AIR, "-o", "processes=2", sharding="fsdp2", **settings))
+    done(trainings.start("bf16", *AIR, "-o", "processes=2", sharding="fsdp2", bf16=True, steps=1))
+    before = load_file(trainings.model / "model.safetensors")
+    one, two = trainings.weights("one"), trainings.weights("two")
+    for name, weight in one.items():
+        moved = (weight - before[name].float()).norm()
+        assert (weight - two[name]).norm() <= 0.1 * moved, name
 
 
 def row(group: str, tokens: int) -> TrainingSample:
