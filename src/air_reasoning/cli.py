@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from air_reasoning import __version__, data_cli, sandbox_cli
+from air_reasoning import __version__, data_cli, sandbox_cli, tasks_cli
 from air_reasoning.command_group import default_command
 from air_reasoning.config import config_schema, draft_config, render_config
 from air_reasoning.doctor.command import doctor
@@ -44,13 +44,12 @@ from air_reasoning.serve.commands import serve
 from air_reasoning.viewer.commands import run_app, view_app
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False)
-tasks_app = typer.Typer(no_args_is_help=True, help="Make and list tasks.")
 config_app = typer.Typer(no_args_is_help=True, help="Settings of a command.")
 eval_app = typer.Typer(
     cls=default_command("run"),
     help="Measure a model (air eval BENCHMARK ...), score responses, compare runs.",
 )
-app.add_typer(tasks_app, name="tasks")
+app.add_typer(tasks_cli.app, name="tasks")
 app.add_typer(config_app, name="config")
 app.add_typer(eval_app, name="eval")
 eval_app.command()(score)
@@ -104,7 +103,7 @@ add_flow(app, "quickstart", "quickstart", "Train the shipped small model by RL a
 add_flow(app, "base-model", "base-model", "Build the shipped small models from nothing.")
 add_flow(app, "sft", "sft", "Fine-tune on interleaved solutions (cold start).")
 add_flow(app, "rl", "rl", "Train with group-constrained reinforcement learning.")
-add_flow(tasks_app, "make", "tasks-make", "Make tasks with pictures drawn from real tables.")
+add_flow(tasks_cli.app, "make", "tasks-make", "Make tasks with pictures drawn from real tables.")
 
 
 @eval_app.command("run")
@@ -164,12 +163,6 @@ def solve(
 
 app.command()(serve)
 app.command()(doctor)
-
-
-@tasks_app.command("list")
-def tasks_list(folder: Annotated[Path, typer.Argument(help="Task folder or task file.")]) -> None:
-    """Count the tasks of a folder by kind, difficulty and split."""
-    typer.echo(load_part("viewer.listing").task_listing(folder))
 
 
 @config_app.command("show")

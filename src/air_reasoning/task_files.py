@@ -5,7 +5,8 @@ may be shorter than what is written here: ``{"id": "1", "prompt": "How many?", "
 ["photo.jpg"], "answer": "3"}`` is a task, pictures first.
 """
 
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -87,21 +88,23 @@ def read_tasks(path: str | Path, limit: int | None = None) -> list[Task]:
         DataError: nothing there, no task in it, a bad line, an id used twice, a prompt that shows a
             picture the task does not have, or a picture file that is missing.
     """
+    return list(itertools.islice(stream_tasks(path), limit))
+
+
+def stream_tasks(path: str | Path) -> Iterator[Task]:
+    """The same one by one, holding only the ids: for files that are larger than the memory."""
     path = Path(path)
     file = path / TASKS_NAME if path.is_dir() else path
-    tasks: list[Task] = []
-    lines: dict[str, str] = {}
+    lines: dict[str, int] = {}
     for where, data in read_jsonl(file):
         task = _task(data, where, file.absolute().parent)
         if task.id in lines:
-            raise DataError(f"{where}: the id {task.id!r} is already used at {lines[task.id]}")
-        lines[task.id] = where
-        tasks.append(task)
-        if len(tasks) == limit:
-            break
-    if not tasks:
+            earlier = where.rpartition(":")[0] + f":{lines[task.id]}"
+            raise DataError(f"{where}: the id {task.id!r} is already used at {earlier}")
+        lines[task.id] = int(where.rpartition(":")[2])
+        yield task
+    if not lines:
         raise DataError(f"{file}: holds no task; make some with `air tasks make`")
-    return tasks
 
 
 def _task(data: Any, where: str, base: Path) -> Task:

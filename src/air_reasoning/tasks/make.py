@@ -6,7 +6,8 @@ The split decides the tables: a test task never shows a table (or a handwritten 
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Literal
 
 from PIL import Image
 from pydantic import Field
@@ -18,6 +19,9 @@ from air_reasoning.images import image_hash
 from air_reasoning.task_files import task_writer
 from air_reasoning.tasks.charts import FAMILIES, Family, RendererName
 from air_reasoning.tasks.content import judged, sample_item
+from air_reasoning.tasks.families.draw import draw_task
+from air_reasoning.tasks.families.item import Wanted
+from air_reasoning.tasks.families.known import FAMILY_NAMES, FamilyName
 from air_reasoning.tasks.questions import KINDS, Difficulty, Kind
 from air_reasoning.tasks.tables import Split
 from air_reasoning.types import Answer, ImageRef, Part, Task
@@ -25,6 +29,7 @@ from air_reasoning.types import Answer, ImageRef, Part, Task
 FAMILY_SHARES: dict[Family, float] = {
     "bar": 0.2, "hbar": 0.18, "line": 0.16, "table": 0.2, "geometry": 0.12, "digits": 0.14,
 }  # fmt: skip
+MAX_ATTEMPTS = 50
 
 
 class TasksConfig(Config):
@@ -44,6 +49,15 @@ class TasksConfig(Config):
     """Share of hard tasks: products, means, deviations, growth, areas."""
     matplotlib: float = Field(default=0.5, ge=0, le=1)
     """Share of pictures drawn by matplotlib; the others by Pillow, twenty times as fast."""
+    families: Literal["shipped", "all"] | tuple[FamilyName, ...] = "shipped"
+    """``shipped``: the six kinds of 128-pixel pictures that the shipped models read. ``all``, or a
+    list of names: larger pictures for larger models, where ``matplotlib`` plays no part."""
+    side: int = Field(default=320, ge=160, le=2000)
+    """Longer side of an ordinary picture in pixels (not of ``shipped`` ones)."""
+    model_side: int = Field(default=448, ge=64)
+    """Longer side of what the model sees, in pixels: small print is unreadable at that size."""
+    bokeh: bool = False
+    """Show tables of bokeh-sampledata too: needs the ``bokeh`` extra, and gives other tasks."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -58,8 +72,15 @@ def make_tasks(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
 
     ``meta`` holds split, difficulty, kind, family, renderer, needs_code, table, program (prints the
     answer) and reasoning (the transcription with location tokens and, for comparisons, the sign of
-    the comparison; for the cold start).
+    the comparison; for the cold start). Those of other ``families`` are described in
+    ``families.draw``.
+
+    Raises:
+        PrerequisiteError: the tables' packages are not installed.
     """
+    if config.families != "shipped":
+        yield from _make_large(config)
+        return
     rng = random.Random(f"{config.split} {config.seed}")
     seen: set[tuple[str, str]] = set()
     while len(seen) < config.count:
@@ -85,6 +106,38 @@ def make_tasks(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
             license="Apache-2.0", meta=meta,
         )  # fmt: skip
         yield task, picture.image
+
+
+def _make_large(config: TasksConfig) -> Iterator[tuple[Task, Image.Image]]:
+    """Every task has a seed of its own; one that was there already is drawn once more."""
+    asked = config.families
+    names = asked if isinstance(asked, tuple) else FAMILY_NAMES
+    shares: dict[Difficulty, float] = {
+        "easy": config.easy, "medium": config.medium, "hard": config.hard,
+    }  # fmt: skip
+    seen: set[bytes] = set()
+    for number in range(config.count):
+        for attempt in range(MAX_ATTEMPTS):
+            seed = f"{config.split} {config.seed} {number} {attempt}"
+            rng = random.Random(seed)
+            task, image = draw_task(
+                rng.choice(names),
+                Wanted(
+                    rng=rng, split=config.split, side=config.side, model_side=config.model_side,
+                    difficulty=rng.choices(list(shares), list(shares.values()))[0],
+                    bokeh=config.bokeh,
+                ),
+            )  # fmt: skip
+            key = bytes.fromhex(task.images[0].sha256)[:16] + task.prompt[1].text.encode()[:64]
+            if key not in seen:
+                seen.add(key)
+                yield replace(task, id=f"{config.split}-{config.seed}-{number:06d}"), image
+                break
+        else:
+            raise ConfigError(
+                f"families {', '.join(names)}: no new task after {MAX_ATTEMPTS} attempts; "
+                f"{number} are all there are, so lower count or name more families"
+            )
 
 
 def _choose(config: TasksConfig, rng: random.Random) -> _Draw:
@@ -130,5 +183,6 @@ def run_make(resolved: Resolved[TasksConfig], options: RunOptions) -> None:
             add(task, [image])
             made[task.meta["family"], task.meta["difficulty"]] += 1
             bar.advance()
-    rows = [{"family": f, **{d: made[f, d] for d in ("easy", "medium", "hard")}} for f in FAMILIES]
+    names = FAMILIES if config.families == "shipped" else sorted({family for family, _ in made})
+    rows = [{"family": f, **{d: made[f, d] for d in ("easy", "medium", "hard")}} for f in names]
     print(table(rows))

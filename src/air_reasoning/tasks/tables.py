@@ -84,7 +84,7 @@ def short(number: float) -> str | None:
 def columns(split: Split, style: ValueStyle = "any") -> tuple[Column, ...]:
     """Columns of the split's tables with at least six different values of that style."""
     out: list[Column] = []
-    for table, frame in _frames().items():
+    for table, frame in raw_tables().items():
         if split_of(table) != split:
             continue
         for name in frame.columns:
@@ -110,7 +110,8 @@ def _styled(number: float, style: ValueStyle) -> str | None:
 
 
 @functools.cache
-def _frames() -> dict[str, Any]:
+def raw_tables() -> dict[str, Any]:
+    """All tables as pandas frames, by name. Raises PrerequisiteError without the ``data`` extra."""
     try:
         from sklearn import datasets
         from vega_datasets import local_data
