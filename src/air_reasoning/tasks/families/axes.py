@@ -27,7 +27,7 @@ def round_ticks(low: float, high: float, most: int = 6) -> tuple[float, ...]:
     """Multiples of 1, 2, 2.5 or 5 times a power of ten that cover the range.
 
     >>> round_ticks(0, 87)
-    (0.0, 20.0, 40.0, 60.0, 80.0, 100.0)
+    (0, 20, 40, 60, 80, 100)
     """
     rough = (high - low) / (most - 1) or 1.0
     power = 10 ** math.floor(math.log10(rough))
