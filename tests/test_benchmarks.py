@@ -18,7 +18,7 @@ from air_reasoning.eval.benchmarks import (
     wemath,
 )
 from air_reasoning.eval.benchmarks.olympiad_judge import official_answer, official_equal
-from air_reasoning.eval.judge import Judge, JudgeConfig
+from air_reasoning.eval.judge import ExtractorConfig, JudgeConfig, says_the_same, side_models
 from air_reasoning.eval.known import BENCHMARKS, find_adapter
 from air_reasoning.eval.score import score_file
 
@@ -142,6 +142,41 @@ def test_dynamath(tmp_path, monkeypatch):
         assert scored.agreement == (5, 6)
 
 
+def test_dynamath_short_answers():
+    stored = {"solution": 'the side "a" is 7', "short answer": "7"}
+    assert dynamath.short_answer(json.dumps(stored)) == "7"
+    assert dynamath.short_answer('so {"short answer": "\\\\(B\\\\)"}') == "(B)"
+    assert dynamath.short_answer("it is\n42.") == "42"
+    assert dynamath.short_answer("42") == ""  # JSON, but no object: officially a failure
+
+
+def test_dynamath_parquet(tmp_path, monkeypatch):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    monkeypatch.setattr(dynamath, "SEEDS", 2)
+    picture(tmp_path / "a.png")
+    image = {"bytes": (tmp_path / "a.png").read_bytes(), "path": "../../a.png"}
+    rows = [
+        {"id": str(n), "question": "?", "ground_truth": "B", "answer_type": "multiple choice"}
+        | {"subject": "statistics", "knowledge_level": "high school", "decoded_image": image}
+        for n in (1, 2)
+    ]
+
+    def put_variant(n):
+        parquet.write_table(pyarrow.Table.from_pylist(rows), tmp_path / f"sample{n}-00000.parquet")
+
+    put_variant(1)
+    put_variant(3)
+    with pytest.raises(DataError, match="variant 2 is not there"):
+        dynamath.load(tmp_path)
+    put_variant(2)
+    assert [t.images for t in dynamath.load(tmp_path, images=False)] == [[]] * 6
+    tasks = dynamath.load(tmp_path)
+    assert [t.id.partition("/")[2] for t in tasks] == ["1@1", "2@1", "1@2", "2@2", "1@3", "2@3"]
+    assert (tasks[0].images[0].width, tasks[0].meta["level"]) == (4, "high school")
+    assert (tmp_path / "unpacked/variant_3/image/image2.png").is_file()
+
+
 @pytest.mark.parametrize(
     ("target", "given", "equal"),
     [
@@ -246,7 +281,7 @@ def test_generic_file(tmp_path):
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "generic"])
 def test_an_empty_folder_says_what_to_download(name, tmp_path):
     adapter = find_adapter(name)
-    with pytest.raises(DataError, match=r"not there|no dataset") as error:
+    with pytest.raises(DataError, match=r"not there|no variant_1") as error:
         adapter.load(tmp_path, adapter.splits[0], images=False)
     assert adapter.download in str(error.value)
 
@@ -271,11 +306,21 @@ def test_real_files(benchmark_folder):
 
 
 class Service(BaseHTTPRequestHandler):
-    """Says 1 if 50 cm is the second answer, "perhaps" for "odd", else 0."""
+    """A judge says 1 if 50 cm is the second answer, "perhaps" for "odd", else 0; an extractor reads
+    50 cm where it stands, else B. Every first request finds it busy.
+    """
+
+    busy = True
 
     def do_POST(self):
         prompt = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        if Service.busy:
+            Service.busy = False
+            self.send_error(429)
+            return
         reply = "1" if "answer: 50 cm" in prompt else "perhaps" if "odd" in prompt else "0"
+        if "Its answer:" in prompt:
+            reply = "50 cm" if "50 cm" in prompt else "B"
         body = json.dumps({"choices": [{"message": {"content": reply}}]}).encode()
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
@@ -288,6 +333,7 @@ class Service(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def service():
+    Service.busy = True
     server = HTTPServer(("127.0.0.1", 0), Service)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_port}/v1"
@@ -295,30 +341,56 @@ def service():
     server.server_close()
 
 
+def asking(service, cache, *roles):
+    judge = JudgeConfig(endpoint=service if "judge" in roles else "", model="judge-7b")
+    there = service if "extractor" in roles else ""
+    return side_models(judge, ExtractorConfig(endpoint=there, model="reader-7b"), cache)
+
+
 def test_judge_is_asked_once_and_remembered(tmp_path, service):
-    config = JudgeConfig(endpoint=service, model="judge-7b")
+    cache = tmp_path / "replies.jsonl"
     for asked in (1, 0):
-        with Judge(config, tmp_path / "cache.jsonl") as judge:
-            assert judge.same("How long?", "0.5 m", "50 cm")
-            assert judge.asked == asked
-            assert not judge.same("How long?", "0.5 m", " ")
+        with asking(service, cache, "judge") as models:
+            assert says_the_same(models.judge, "How long?", "0.5 m", "50 cm")
+            assert models.judge.asked == asked
+            assert not says_the_same(models.judge, "How long?", "0.5 m", " ")
     with (
-        Judge(config, tmp_path / "cache.jsonl") as judge,
+        asking(service, cache, "judge") as models,
         pytest.raises(SamplerError, match="replied 'perhaps' 3 times"),
     ):
-        judge.same("Which?", "odd", "uneven")
+        says_the_same(models.judge, "Which?", "odd", "uneven")
 
 
-def test_mathverse_with_a_judge(tmp_path, service):
+def test_mathverse_with_a_judge_and_an_extractor(tmp_path, service):
     rows = [VERSE[0] | {"model_answer": "B"}]
     rows += [VERSE[1] | {"answer": "0.5 m", "model_answer": "Its length is \\boxed{50 cm}."}]
-    put(tmp_path / "output.json", rows)
-    config = JudgeConfig(endpoint=service, model="judge-7b")
+    output, cache = tmp_path / "output.json", tmp_path / "replies.jsonl"
+    put(output, rows)
     adapter = find_adapter("mathverse")
-    assert score_file(adapter, tmp_path / "output.json").accuracy.value == 0.5
-    with Judge(config, tmp_path / "cache.jsonl") as judge:
-        scored = score_file(adapter, tmp_path / "output.json", judge=judge)
+    assert score_file(adapter, output).accuracy.value == 0.5
+    with asking(service, cache, "judge") as models:
+        scored = score_file(adapter, output, models=models)
         assert scored.accuracy.value == 1
         assert [item.verdict.method for item in scored.items] == ["string", "judge"]
         with pytest.raises(ConfigError, match="scored by rules"):
-            score_file(find_adapter("wemath"), tmp_path / "output.json", judge=judge)
+            score_file(find_adapter("wemath"), output, models=models)
+        with pytest.raises(ConfigError, match="strict scoring asks no model"):
+            score_file(adapter, output, models=models, mode="strict")
+    with asking(service, cache, "judge", "extractor") as models:
+        scored = score_file(adapter, output, models=models)
+        assert [item.verdict.extracted for item in scored.items] == ["B", "50 cm"]
+        assert (models.judge.asked, models.extractor.asked) == (0, 2)  # judged before
+
+
+def test_an_extractor_is_not_asked_for_what_is_plain(tmp_path, service):
+    row = {"pid": "1", "answer": "two", "choices": ["one", "two"], "question_type": "choice"}
+    row |= {"answer_type": "text", "precision": None, "response": "two", "question": "Which?"}
+    rows = [row, row | {"pid": "2", "response": "It must be 50 cm, the second."}]
+    put(tmp_path / "output.json", {r["pid"]: r for r in rows})
+    with asking(service, tmp_path / "replies.jsonl", "extractor") as models:
+        scored = score_file(find_adapter("mathvista"), tmp_path / "output.json", models=models)
+        assert [item.verdict.extracted for item in scored.items] == ["two", "50 cm"]
+        assert models.extractor.asked == 1
+        with pytest.raises(ConfigError, match="extracts by rules"):
+            score_file(find_adapter("mathvision"), tmp_path / "output.json", models=models)
+    assert not scored.notes

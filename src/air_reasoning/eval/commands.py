@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Iterator
-from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -55,25 +54,37 @@ def score(
         str, typer.Option(help="Chat-completions URL of a judge model (MathVerse, free-form).")
     ] = "",
     judge_model: Annotated[str, typer.Option(help="The judge's name there.")] = "",
-    judge_cache: Annotated[Path, typer.Option(help="Where its verdicts are kept.")] = Path(
-        "judge-cache.jsonl"
+    extractor_endpoint: Annotated[
+        str, typer.Option(help="The same of a model that reads the answer off a response.")
+    ] = "",
+    extractor_model: Annotated[str, typer.Option(help="The extractor's name there.")] = "",
+    replies: Annotated[Path, typer.Option(help="Where what they said is kept.")] = Path(
+        "replies.jsonl"
     ),
 ) -> None:
     """Score responses that were made elsewhere and print the accuracy."""
-    from air_reasoning.eval.judge import Judge, JudgeConfig
+    from air_reasoning.eval.judge import (
+        ExtractorConfig,
+        JudgeConfig,
+        side_models,
+    )
     from air_reasoning.eval.known import find_adapter
     from air_reasoning.eval.score import score_file
     from air_reasoning.files import atomic_write
     from air_reasoning.json_io import dump_line
 
     adapter = find_adapter(benchmark)
-    judge_config = JudgeConfig(endpoint=judge_endpoint, model=judge_model)
-    with Judge(judge_config, judge_cache) if judge_endpoint else nullcontext() as judge:
+    judge = JudgeConfig(endpoint=judge_endpoint, model=judge_model)
+    extractor = ExtractorConfig(endpoint=extractor_endpoint, model=extractor_model)
+    with side_models(judge, extractor, replies) as models:
         scored = score_file(
-            adapter, responses, data, mode=mode, start=start, split=split, judge=judge
+            adapter, responses, data, mode=mode, start=start, split=split, models=models
         )
-    if judge is not None:
-        scored.notes.append(f"judge: {judge_config.identity}, asked {judge.asked} times")
+    scored.notes += [
+        f"{role}: {model.identity}, asked {model.asked} times"
+        for role, model in (("judge", models.judge), ("extractor", models.extractor))
+        if model is not None
+    ]
     if json_out is not None:
         lines = [dump_line(item.to_json()) for item in scored.items]
         atomic_write(json_out, b"".join(line + b"\n" for line in lines))

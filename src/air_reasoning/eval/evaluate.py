@@ -10,8 +10,8 @@ never scored 0.
 """
 
 import asyncio
+import tempfile
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +19,14 @@ from air_reasoning.config import Resolved, RunOptions
 from air_reasoning.display import progress
 from air_reasoning.errors import AirError, DataError
 from air_reasoning.eval import from_run, tables
-from air_reasoning.eval.benchmark import Benchmark, load_benchmark
+from air_reasoning.eval.benchmark import Benchmark, load_benchmark, scored_by
 from air_reasoning.eval.charts import eval_charts
-from air_reasoning.eval.judge import Judge
+from air_reasoning.eval.judge import SideModels, side_models
 from air_reasoning.eval.measure import Code, Decoding, Measure, evaluate, finished, key
 from air_reasoning.eval.opening import open_for
 from air_reasoning.eval.report import ReportData, write_report
 from air_reasoning.eval.settings import EvalConfig
+from air_reasoning.eval.side_model import UNMOVING as UNMOVING_SIDE
 from air_reasoning.eval.summary import benefit_note, provenance, summarize_all
 from air_reasoning.files import atomic_write
 from air_reasoning.identity import content_identity, model_identity, tasks_identity
@@ -38,7 +39,8 @@ from air_reasoning.samplers.settings import UNMOVING
 from air_reasoning.types import Task
 
 __all__ = ["EvalConfig", "Measure", "evaluate", "load_benchmark", "run_eval"]
-JUDGE_CACHE = "judge.jsonl"
+REPLIES = "replies.jsonl"
+"""What judge and extractor said."""
 
 
 class TooManyLost(AirError):
@@ -61,7 +63,10 @@ def run_eval(resolved: Resolved[EvalConfig], options: RunOptions) -> None:
     tasks = benchmark.tasks[: options.limit]
     measures = _measures(config, _name(config, model))
     if options.dry_run:
-        asyncio.run(_probe(config, model, measures, tasks[0]))
+        with tempfile.TemporaryDirectory() as nowhere:
+            cache = Path(nowhere) / REPLIES
+            with side_models(config.judge, config.extractor, cache) as models:
+                asyncio.run(_probe(config, model, measures, tasks[0], models))
         total, name = sum(len(tasks) * m.repeats for m in measures), _name(config, model)
         print(f"{benchmark.label}: {len(tasks)} tasks, {total} roll-outs, model {name}: ready")
         return
@@ -72,11 +77,10 @@ def run_eval(resolved: Resolved[EvalConfig], options: RunOptions) -> None:
         fingerprint=prints,
         resume=options.resume,
         overwrite=options.overwrite,
-        parts=(JUDGE_CACHE, "table.md"),
+        parts=(REPLIES, "table.md"),
     ) as run:
-        cache = run.path / JUDGE_CACHE
-        with Judge(config.judge, cache) if config.judge.endpoint else nullcontext() as judge:
-            scored = load_benchmark(config, judge) if judge is not None else benchmark
+        with side_models(config.judge, config.extractor, run.path / REPLIES) as models:
+            scored = scored_by(benchmark, models)
             records = asyncio.run(
                 _measure_all(tasks, scored, config, model, measures, run, options)
             )
@@ -122,9 +126,15 @@ async def _measure_all(
 
 
 async def _probe(
-    config: EvalConfig, model: Path | None, measures: Sequence[Measure], task: Task
+    config: EvalConfig,
+    model: Path | None,
+    measures: Sequence[Measure],
+    task: Task,
+    models: SideModels,
 ) -> None:
-    """Open the engine, render one prompt, run one cell."""
+    """Open the engine, render one prompt, run one cell, ask judge and extractor something."""
+    for helper in models.all:
+        helper.ask("Reply with 1.", lambda reply: reply or None)
     async with open_for(config, model, measures, [task]) as engine:
         prepare(task, engine)
         async with engine.sandboxes.session() as session:
@@ -163,8 +173,10 @@ def _name(config: EvalConfig, model: Path | None) -> str:
 
 def _fingerprint(config: EvalConfig, model: Path | None, benchmark: Benchmark) -> dict[str, Any]:
     """Whatever can move a figure: settings, the tasks' content, the weights."""
-    unmoving = ("model", "data", "price", "max_connections", "max_unscored", "judge.timeout_s")
-    unmoving = (*unmoving, "judge.key_variable", "engine.sandbox.max_sessions")
+    unmoving = ("model", "data", "price", "max_connections", "max_unscored")
+    unmoving = (*unmoving, "engine.sandbox.max_sessions")
+    for role in ("judge", "extractor"):
+        unmoving += tuple(f"{role}.{name}" for name in UNMOVING_SIDE)
     if config.model.script is not None:
         identity = content_identity([read_json(config.model.script)])
     elif model is None:

@@ -1,38 +1,27 @@
-"""A language model that says whether an answer means the gold one, for benchmarks that ask for it.
+"""Language models that score, for benchmarks that officially ask one: a judge and an extractor.
 
-    with Judge(JudgeConfig(endpoint="http://127.0.0.1:8000/v1", model="qwen3-8b"), cache) as judge:
-        judge.same("What is the length?", "0.5 m", "50 cm")      # True
+    config = JudgeConfig(endpoint="http://127.0.0.1:8000/v1", model="qwen3-8b")
+    with side_models(config, ExtractorConfig(), Path("replies.jsonl")) as models:
+        says_the_same(models.judge, "What is the length?", "0.5 m", "50 cm")      # True
 
-Any chat-completions endpoint, at temperature 0, one question at a time. Every verdict is kept in a
-JSON lines file under the model and the whole question, so that a second run costs nothing and says
-the same. A judge that cannot be reached, or answers neither 1 nor 0 after ``TRIES``, is an error of
-ours: nothing is scored 0 for it.
+An *extractor* names the short answer of a response, where rules would stand in for the official
+model; a *judge* says whether a free-form answer means the gold one. Prompts are ours, and their
+names are in the report with the model's: such a score is comparable with itself only.
 """
 
-import hashlib
-import http.client
-import json
-import os
-import threading
-import urllib.error
-import urllib.request
+from collections.abc import Generator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Self
-
-from pydantic import Field
 
 from air_reasoning.answers import Verdict
-from air_reasoning.config import Config
-from air_reasoning.errors import ConfigError, SamplerError
+from air_reasoning.errors import ConfigError
 from air_reasoning.eval.benchmarks.adapter import Adapter, Scorer
-from air_reasoning.files import LineFile
-from air_reasoning.json_io import dump_line, read_jsonl
+from air_reasoning.eval.side_model import SideModel, SideModelConfig
 from air_reasoning.types import Task
 
-TRIES = 3
-PROMPT_ID = "air-judge-1"
-PROMPT = """Two answers to one maths question follow. Do they say the same?
+JUDGE_PROMPT_ID = "air-judge-1"
+JUDGE_PROMPT = """Two answers to one maths question follow. Do they say the same?
 The second must be complete and mean exactly the first: the same value (0.5 m is 50 cm), the same \
 expression, interval or set; for a choice, the letter or the text of that option.
 Reply with 1 if they do and with 0 if they do not, and nothing else.
@@ -41,96 +30,122 @@ Question: {question}
 First answer: {gold}
 Second answer: {given}
 Reply:"""
+EXTRACTOR_PROMPT_ID = "air-extractor-1"
+EXTRACTOR_PROMPT = """A question and somebody's response to it follow. Which answer does the \
+response give?
+Do not solve the question and do not correct the response: copy its final answer, as {form}. \
+If it gives none, write NONE. Write nothing else.
+
+Question: {question}
+
+Response: {response}
+
+Its answer:"""
+MAX_RESPONSE = 20_000
+"""Characters of a response that the extractor is shown; of a longer one the last ones."""
+MAX_REPLY = 200
 
 
-class JudgeConfig(Config):
-    """Which model judges, where the benchmark lets a model judge."""
+class JudgeConfig(SideModelConfig):
+    """Which model judges free-form answers, where the benchmark lets a model judge."""
 
-    endpoint: str = ""
-    """Base URL of a chat-completions service, as in http://127.0.0.1:8000/v1; empty: no judge."""
-    model: str = ""
-    """Name of the model there."""
-    key_variable: str = "JUDGE_API_KEY"
-    """Environment variable that holds the service's key, if it wants one."""
-    timeout_s: float = Field(default=60, gt=0)
-    """Seconds that one question may take."""
+
+class ExtractorConfig(SideModelConfig):
+    """Which model reads the short answer off a response, where the benchmark lets a model do so."""
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
+class SideModels:
+    """The models that are there."""
+
+    judge: SideModel | None = None
+    extractor: SideModel | None = None
 
     @property
-    def identity(self) -> str:
-        """What a report says of the judge; empty without one."""
-        return f"{self.model} ({PROMPT_ID})" if self.endpoint else ""
+    def all(self) -> list[SideModel]:
+        """Those that are there."""
+        return [model for model in (self.judge, self.extractor) if model is not None]
 
 
-class Judge:
-    """Verdicts by a model, remembered in ``cache``."""
+@contextmanager
+def side_models(
+    judge: JudgeConfig, extractor: ExtractorConfig, cache: Path
+) -> Generator[SideModels]:
+    """Open those that have an endpoint; both keep their replies in ``cache``.
 
-    def __init__(self, config: JudgeConfig, cache: Path) -> None:
-        """``cache`` is made if it is absent. Raises DataError: it is broken."""
-        self._config = config
-        self._lock = threading.Lock()
-        self._known = {row["key"]: bool(row["same"]) for row in _rows(cache)}
-        self._file = LineFile(cache)
-        self.asked = 0
-
-    def same(self, question: str, gold: str, given: str) -> bool:
-        """Whether ``given`` means ``gold``; an empty answer never does.
-
-        Raises:
-            SamplerError: the judge cannot be reached or does not answer 1 or 0.
-        """
-        if not given.strip():
-            return False
-        prompt = PROMPT.format(question=question, gold=gold, given=given)
-        key = hashlib.sha256(f"{self._config.identity}\n{prompt}".encode()).hexdigest()
-        with self._lock:
-            if key in self._known:
-                return self._known[key]
-        same = self._ask(prompt)
-        with self._lock:
-            self.asked += 1
-            self._known[key] = same
-            self._file.append(dump_line({"key": key, "judge": self._config.identity, "same": same}))
-        return same
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._file.close()
-
-    def _ask(self, prompt: str) -> bool:
-        reply = ""
-        for _ in range(TRIES):
-            reply = _chat(self._config, prompt).replace("Judgement:", "").strip()
-            if reply[:1] in ("0", "1"):
-                return reply[0] == "1"
-        raise SamplerError(
-            f"judge {self._config.model}: replied {reply[:80]!r} {TRIES} times, expected 1 or 0; "
-            "use a model that follows instructions"
-        )
-
-
-def with_judge(adapter: Adapter, judge: Judge, scorer: Scorer, *, extracted: bool) -> Scorer:
-    """``scorer``, but free-form answers of a benchmark that ``extract``s are judged by the model.
-
-    ``extracted``: the texts are stored extractions already.
+    Raises:
+        DataError: the cache is broken.
     """
-    extract = adapter.extract
-    if extract is None:
-        raise ConfigError(f"{adapter.title} is scored by rules; leave the judge out")
+    with ExitStack() as stack:
+        opened = [
+            stack.enter_context(SideModel(config, cache, prompt)) if config.endpoint else None
+            for config, prompt in ((judge, JUDGE_PROMPT_ID), (extractor, EXTRACTOR_PROMPT_ID))
+        ]
+        yield SideModels(judge=opened[0], extractor=opened[1])
+
+
+def side_model_names(judge: JudgeConfig, extractor: ExtractorConfig) -> dict[str, str]:
+    """What a report says of them: the model and the name of the prompt, or none."""
+    asked = (("judge", judge, JUDGE_PROMPT_ID), ("extractor", extractor, EXTRACTOR_PROMPT_ID))
+    return {
+        name: f"{config.model} ({prompt})" if config.endpoint else "none"
+        for name, config, prompt in asked
+    }
+
+
+def check_roles(adapter: Adapter | None, *, judge: bool, extractor: bool, strict: bool) -> None:
+    """Raises ConfigError: a model was given where the benchmark's authors have rules."""
+    title = adapter.title if adapter else "a task folder"
+    if (judge or extractor) and strict:
+        raise ConfigError("strict scoring asks no model; leave judge and extractor out")
+    if judge and (adapter is None or adapter.extract is None):
+        raise ConfigError(f"{title} is scored by rules; leave the judge out")
+    if extractor and (adapter is None or not adapter.extracted_by_model):
+        raise ConfigError(f"{title} extracts by rules; leave the extractor out")
+
+
+def says_the_same(judge: SideModel, question: str, gold: str, given: str) -> bool:
+    """Whether ``given`` means ``gold``; an empty answer never does. Raises SamplerError."""
+    if not given.strip():
+        return False
+    prompt = JUDGE_PROMPT.format(question=question, gold=gold, given=given)
+    return judge.ask(prompt, _read_verdict)
+
+
+def short_answer(extractor: SideModel, task: Task, response: str) -> str:
+    """What the response answers in the model's words; "" for none. Raises SamplerError."""
+    if not response.strip():
+        return ""
+    prompt = EXTRACTOR_PROMPT.format(
+        form=_form(task), question=_question(task), response=response[-MAX_RESPONSE:]
+    )
+    reply = extractor.ask(prompt, _read_reply, max_tokens=MAX_REPLY)
+    return "" if reply.strip(" .").upper() == "NONE" else reply
+
+
+def with_models(
+    adapter: Adapter, scorer: Scorer, models: SideModels, *, extracted: bool = False
+) -> Scorer:
+    """``scorer`` with a model's extraction, a model's judgement, or both.
+
+    ``extracted``: the texts are stored extractions already, so that only a judge has work.
+    """
+    judge, extractor = models.judge, None if extracted else models.extractor
+    if extractor is not None:
+        scorer = _extracting(adapter, extractor)
+    if judge is None or adapter.extract is None:
+        return scorer
+    extract, score_choice = adapter.extract, scorer
 
     def score(task: Task, text: str) -> Verdict:
         if task.answer.type == "choice":
-            return scorer(task, text)
-        short = text.strip() if extracted else extract(task, text)
+            return score_choice(task, text)
+        short = text.strip()
+        if not extracted:
+            short = short_answer(extractor, task, text) if extractor else extract(task, text)
         question = str(task.meta.get("question", ""))
         return Verdict(
-            correct=judge.same(question, task.answer.value, short),
+            correct=says_the_same(judge, question, task.answer.value, short),
             method="judge" if short else "none",
             extracted=short or None,
             route="fallback" if short else "none",
@@ -139,27 +154,36 @@ def with_judge(adapter: Adapter, judge: Judge, scorer: Scorer, *, extracted: boo
     return score
 
 
-def _chat(config: JudgeConfig, prompt: str) -> str:
-    body = {
-        "model": config.model,
-        "messages": [{"role": "user", "content": prompt}],
-        "temperature": 0,
-        "max_tokens": 8,
-    }
-    headers = {"Content-Type": "application/json"}
-    if key := os.environ.get(config.key_variable, ""):
-        headers["Authorization"] = f"Bearer {key}"
-    url = f"{config.endpoint.rstrip('/')}/chat/completions"
-    request = urllib.request.Request(url, json.dumps(body).encode(), headers)
-    try:
-        with urllib.request.urlopen(request, timeout=config.timeout_s) as answer:
-            data: Any = json.loads(answer.read())
-        return str(data["choices"][0]["message"]["content"])
-    except (urllib.error.URLError, http.client.HTTPException, OSError) as error:
-        raise SamplerError(f"judge at {url}: {error}; is it running?") from None
-    except (KeyError, IndexError, TypeError, ValueError) as error:
-        raise SamplerError(f"judge at {url}: not a chat completion ({error!r})") from None
+def _extracting(adapter: Adapter, extractor: SideModel) -> Scorer:
+    def score(task: Task, text: str) -> Verdict:
+        ready = adapter.needs_no_model(task, text) if adapter.needs_no_model else ""
+        return adapter.official_extraction(task, ready or short_answer(extractor, task, text))
+
+    return score
 
 
-def _rows(path: Path) -> list[dict[str, Any]]:
-    return [row for _, row in read_jsonl(path, torn_end=True)] if path.exists() else []
+def _question(task: Task) -> str:
+    return "".join(part.text for part in task.prompt if part.kind == "text")
+
+
+def _form(task: Task) -> str:
+    match task.answer.type:
+        case "choice":
+            return "the letter of the option (all letters, if it chooses several)"
+        case "int":
+            return "an integer"
+        case "float":
+            return f"a number with {task.answer.precision or 1} decimals"
+        case "list":
+            return "a Python list"
+        case _:
+            return "the value, expression or words that it gives"
+
+
+def _read_verdict(reply: str) -> bool | None:
+    digit = reply.replace("Judgement:", "").strip()[:1]
+    return digit == "1" if digit in ("0", "1") else None
+
+
+def _read_reply(reply: str) -> str | None:
+    return reply.strip().removeprefix("Its answer:").strip() or None

@@ -8,6 +8,7 @@ Items without a row are counted and named, and are in no figure.
 """
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -15,9 +16,10 @@ from typing import Any, Literal
 from air_reasoning.answers import Verdict
 from air_reasoning.errors import ConfigError, DataError
 from air_reasoning.eval.benchmarks.adapter import Adapter, Scorer, official_id
-from air_reasoning.eval.judge import Judge, with_judge
+from air_reasoning.eval.judge import SideModels, check_roles, with_models
 from air_reasoning.eval.known import data_folder
 from air_reasoning.eval.responses import first_value, read_responses
+from air_reasoning.eval.side_model import SideModel
 from air_reasoning.intervals import Metric, share
 from air_reasoning.json_io import dump_line
 from air_reasoning.types import Task
@@ -81,7 +83,7 @@ def score_file(
     mode: Mode = "official",
     start: Start = "response",
     split: str = "",
-    judge: Judge | None = None,
+    models: SideModels | None = None,
 ) -> ScoredFile:
     """Score every row of a file of responses.
 
@@ -93,7 +95,7 @@ def score_file(
         mode: the benchmark's own rules, or this project's.
         start: from the stored extraction, or from the raw response.
         split: empty: the smallest one in the folder that holds all items of the file.
-        judge: a model for free-form answers, where the benchmark officially has one.
+        models: a judge of free-form answers, an extractor, where the benchmark officially has one.
 
     Raises:
         DataError: a file is missing or broken, a row has no id or is of no item of the benchmark,
@@ -101,30 +103,44 @@ def score_file(
     """
     rows = read_responses(responses)
     scorer, note = _scorer(adapter, rows, mode, start)
-    if judge is not None:
-        scorer = with_judge(adapter, judge, scorer, extracted=start == "extraction")
+    helpers = models.all if models else []
+    if models and helpers:
+        judge, extractor = models.judge is not None, models.extractor is not None
+        check_roles(adapter, judge=judge, extractor=extractor, strict=mode == "strict")
+        scorer = with_models(adapter, scorer, models, extracted=start == "extraction")
     keys = adapter.outputs.id
     ids = [_id(row, keys, responses, number) for number, row in enumerate(rows, 1)]
     split, tasks = _tasks(adapter, data_folder(adapter, data), rows, ids, split, responses)
     wanted = adapter.outputs.extraction if start == "extraction" else adapter.outputs.response
     _need_any(rows, wanted, start, responses)
+    texts = [_text(first_value(row, wanted)) for row in rows]
+    verdicts = _verdicts(scorer, [tasks[key] for key in ids], texts, helpers)
     items = [
-        ScoredItem(
-            id=key,
-            task=tasks[key],
-            verdict=scorer(tasks[key], _text(first_value(row, wanted))),
-            stored=_stored(row),
-        )
-        for key, row in zip(ids, rows, strict=True)
+        ScoredItem(id=key, task=tasks[key], verdict=verdict, stored=_stored(row))
+        for key, row, verdict in zip(ids, rows, verdicts, strict=True)
     ]
     figures = (
         adapter.figures([(i.task, i.verdict.correct) for i in items]) if adapter.figures else {}
     )
     missing = len(tasks.keys() - set(ids))
     notes = [note] if note else []
-    if mode == "official" and adapter.judged_by_model and judge is None:
+    if mode == "official" and adapter.judged_by_model and not helpers:
         notes += [adapter.judged_by_model] if start == "response" or adapter.extract else []
     return ScoredFile(items=items, split=split, missing=missing, figures=figures, notes=notes)
+
+
+def _verdicts(
+    scorer: Scorer, tasks: Sequence[Task], texts: Sequence[str], models: Sequence[SideModel]
+) -> list[Verdict]:
+    """One a row; side by side where a model is waited for."""
+    if not models:
+        return [scorer(task, text) for task, text in zip(tasks, texts, strict=True)]
+    with ThreadPoolExecutor(models[0].max_connections) as pool:
+        try:
+            return list(pool.map(scorer, tasks, texts))
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
 
 
 def _scorer(

@@ -7,7 +7,7 @@ from pydantic import Field
 
 from air_reasoning.config import Config
 from air_reasoning.engine import EngineConfig
-from air_reasoning.eval.judge import JudgeConfig
+from air_reasoning.eval.judge import ExtractorConfig, JudgeConfig
 from air_reasoning.rollout import RolloutConfig
 from air_reasoning.samplers.settings import EndpointConfig
 
@@ -61,6 +61,8 @@ class EvalConfig(Config):
     """Share of trajectories that may be lost by our fault before the command exits with 3."""
     judge: JudgeConfig = JudgeConfig()
     """A model that compares free-form answers, where the benchmark officially has one."""
+    extractor: ExtractorConfig = ExtractorConfig()
+    """A model that reads the answer off a response, where the benchmark officially has one."""
     price: PriceConfig = PriceConfig()
     """Only for the report."""
     rollout: RolloutConfig = RolloutConfig()

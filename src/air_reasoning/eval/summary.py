@@ -6,6 +6,7 @@ from typing import Any
 from air_reasoning.environment import environment
 from air_reasoning.eval import tables
 from air_reasoning.eval.benchmark import Benchmark
+from air_reasoning.eval.judge import side_model_names
 from air_reasoning.eval.measure import Measure
 from air_reasoning.eval.repeats import repeat_figures
 from air_reasoning.eval.settings import EvalConfig
@@ -101,7 +102,7 @@ def provenance(
         "benchmark": benchmark.label,
         "tasks": f"{n}, {tasks_id}",
         "scoring": config.scoring,
-        "judge": config.judge.identity or "none",
+        **side_model_names(config.judge, config.extractor),
         "model": model,
         "back end": _back_end(config),
         "prompt": benchmark.prompt_id,

@@ -63,7 +63,8 @@ class Adapter:
     whole official output file first (it may have been made by an earlier version of the official
     script). ``task_of_output`` makes a task from a row of such a file where the rows carry the gold
     answer. ``figures`` are official figures besides accuracy, from (task, correct) pairs.
-    ``judged_by_model`` says what an official language model does that rules do here.
+    ``judged_by_model`` says what an official language model does that rules do here, and
+    ``extracted_by_model`` that it extracts, but for what ``needs_no_model`` returns as it is.
     """
 
     name: str
@@ -80,6 +81,8 @@ class Adapter:
     task_of_output: Callable[[Row], Task] | None = None
     figures: Callable[[Sequence[tuple[Task, bool]]], Figures] | None = None
     judged_by_model: str = ""
+    extracted_by_model: bool = False
+    needs_no_model: Callable[[Task, str], str] | None = None
     download: str = ""
 
 

@@ -2,17 +2,18 @@ r"""DynaMath (DynaMath/DynaMath, MIT): 501 seed questions in ten drawn variants 
 
 The folder holds ``variant_1/`` ... ``variant_10/``, each with the ``dataset.json`` (an object "1"
 to "501") and ``image/`` that the official generator writes; or one ``dataset.json``, which is
-variant 1. Official scoring (``evaluation/*_json_eval.py``): the response is JSON with "short
-answer"; a float is right within 0.001 (``2π`` has a value), a letter if it is among the first three
-characters, a text if it contains the gold answer. Average accuracy is over all variants, worst case
-over seeds that are right in every variant.
+variant 1; or the parquet files of DynaMath_Sample (``dynamath_parquet``). Official scoring
+(``evaluation/*_json_eval.py``): the response is JSON with "short answer"; a float is right within
+0.001 (``2π`` has a value), a letter if it is among the first three characters, a text if it
+contains the gold answer. Average accuracy is over all variants, worst case over seeds that are
+right in every variant.
 """
 
 import json
 import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from air_reasoning.answers import Verdict, check_answer
 from air_reasoning.errors import DataError
@@ -24,15 +25,18 @@ from air_reasoning.eval.benchmarks.adapter import (
     need_count,
     need_keys,
 )
+from air_reasoning.eval.benchmarks.dynamath_parquet import parquet_files, read_variant
 from air_reasoning.json_io import read_json
 from air_reasoning.types import Answer, AnswerType, Task
 
 SOURCE = "https://github.com/DynaMath/DynaMath"
 DOWNLOAD = (
-    "make the variants with dataset_generator/ of github.com/DynaMath/DynaMath, each dataset.json "
-    "and image/ in a folder variant_1 to variant_10"
+    "download data/*.parquet of DynaMath/DynaMath_Sample into it, or make variants with "
+    "dataset_generator/ of github.com/DynaMath/DynaMath, each dataset.json and image/ in a folder "
+    "variant_1 to variant_10"
 )
 SEEDS = 501
+VARIANTS = 10
 TOLERANCE = 0.001
 _KEYS = ("question", "answer", "answer_type")
 _TYPES: dict[str, AnswerType] = {"float": "float", "multiple choice": "choice"}
@@ -46,36 +50,59 @@ def load(folder: Path, split: str = "test", *, images: bool = True) -> list[Task
     """Every variant's questions; ids are ``SEED@VARIANT``.
 
     Raises:
-        DataError: no dataset.json, a picture is missing, a key is, or a variant has not 501.
+        DataError: nothing there, a variant left out between others, a picture or a key missing, or
+            a variant that has not 501 questions.
     """
     del split
-    parts = {n: folder / f"variant_{n}" for n in range(1, 11)}
-    found = {n: part for n, part in parts.items() if (part / "dataset.json").is_file()}
-    if not found and (folder / "dataset.json").is_file():
-        found = {1: folder}
-    if not found:
-        raise DataError(f"{folder}: no dataset.json and no variant_1/dataset.json; {DOWNLOAD}")
     tasks = list[Task]()
-    for number, part in found.items():
-        rows = read_json(part / "dataset.json")
-        need_count(rows, SEEDS, part / "dataset.json", DOWNLOAD)
+    for number, (part, path, rows) in _variants(folder, images).items():
+        need_count(list(rows), SEEDS, path, DOWNLOAD)
         for key, row in rows.items():
-            need_keys(row, _KEYS, f"{part / 'dataset.json'}: {key}", DOWNLOAD)
+            need_keys(row, _KEYS, f"{path}: {key}", DOWNLOAD)
         if images:
             check_pictures(part, [_picture(key, row) for key, row in rows.items()], DOWNLOAD)
         tasks += [_task(key, row, number, part if images else None) for key, row in rows.items()]
     return tasks
 
 
+Variant = tuple[Path, Path, Mapping[str, Mapping[str, Any]]]
+
+
+def _variants(folder: Path, images: bool) -> dict[int, Variant]:
+    """By number: where its pictures are, the file of its rows, the rows by seed."""
+    parts = {n: folder / f"variant_{n}" for n in range(1, VARIANTS + 1)}
+    found = {n: part for n, part in parts.items() if (part / "dataset.json").is_file()}
+    if not found and (folder / "dataset.json").is_file():
+        found = {1: folder}
+    files = {} if found else parquet_files(folder)
+    if not found and not files:
+        raise DataError(f"{folder}: no variant_1/dataset.json and no parquet; {DOWNLOAD}")
+    numbers = sorted(found or files)
+    if numbers != list(range(1, len(numbers) + 1)):
+        left_out = min(set(range(1, numbers[-1])) - set(numbers))
+        raise DataError(f"{folder}: variant {left_out} is not there; {DOWNLOAD}")
+    if found:
+        jsons = {n: part / "dataset.json" for n, part in found.items()}
+        return {n: (found[n], path, read_json(path)) for n, path in jsons.items()}
+    return {n: read_variant(folder, n, files[n], images) for n in numbers}
+
+
 def short_answer(response: str) -> str:
-    """``short answer`` of the outermost braces, else the last line without its last character."""
+    """``short answer`` of the JSON, or of the outermost braces once backslashes are removed.
+
+    Else the last line without its last character; JSON without that key answers nothing.
+    """
     start, end = response.find("{"), response.rfind("}")
     body = response[start : end + 1].replace("\\", "") if 0 <= start < end else response
-    try:
-        data = json.loads(body, strict=False)
-        return str(data.get("short answer"))
-    except (ValueError, AttributeError, RecursionError):
-        return body.split("\n")[-1][:-1]
+    for text in (response, body):
+        try:
+            data = json.loads(text, strict=False)
+        except (ValueError, RecursionError):
+            continue
+        if not isinstance(data, dict):
+            return ""
+        return str(cast(dict[str, Any], data).get("short answer")).replace("\\", "")
+    return body.split("\n")[-1][:-1]
 
 
 def official_verdict(task: Task, text: str) -> Verdict:

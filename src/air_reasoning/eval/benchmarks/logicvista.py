@@ -72,11 +72,11 @@ def official_verdict(task: Task, text: str) -> Verdict:
 
 
 def official_extraction(task: Task, text: str) -> Verdict:
-    """From stored letters, a Python list in a cell of the official CSV: ``['a', 'c']``."""
+    """From letters: the official CSV's Python list (``['a', 'c']``), or ``A, C`` and the like."""
     try:
         letters = [str(letter) for letter in ast.literal_eval(text[:MAX_CHARS])]
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        letters = [text]
+        letters = read_letters(text)
     return _same_letters(task, letters)
 
 
@@ -187,5 +187,6 @@ ADAPTER = Adapter(
     ),
     task_of_output=task_of_output,
     judged_by_model="letters are read by rules; officially GPT-4 names them",
+    extracted_by_model=True,
     download=DOWNLOAD,
 )

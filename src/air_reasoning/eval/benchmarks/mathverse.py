@@ -166,5 +166,6 @@ ADAPTER = Adapter(
     task_of_output=task_of_output,
     figures=figures,
     judged_by_model="free-form answers by equal text (--quick_match); officially a model judges",
+    extracted_by_model=True,
     download=DOWNLOAD,
 )

@@ -95,11 +95,10 @@ def official_extraction(task: Task, text: str, *, whole_integers: bool = False) 
 def extract(task: Task, response: str) -> str:
     """A response's short answer, as ``extract_answer.py`` asks a language model for it."""
     question = str(task.meta["question"])
-    if not response or response in task.choices:
-        return response
-    parsed = _own_number(task, response)
-    if parsed:
-        return parsed
+    if not response:
+        return ""
+    if short := plain_answer(task, response):
+        return short
     if continued := read_last_question(response, question):
         return continued
     if task.choices:
@@ -126,8 +125,10 @@ def normalize_extraction(
             return text, "string"
 
 
-def _own_number(task: Task, response: str) -> str:
-    """A response that is nothing but a number."""
+def plain_answer(task: Task, response: str) -> str:
+    """A response that is nothing but an option or a number, for which no model is asked."""
+    if response in task.choices:
+        return response
     try:
         if task.answer.type == "int":
             return str(int(response))
@@ -251,5 +252,7 @@ ADAPTER = Adapter(
     for_outputs=for_outputs,
     task_of_output=task_of_output,
     judged_by_model="answers are read off prose by rules; officially a GPT model extracts them",
+    extracted_by_model=True,
+    needs_no_model=plain_answer,
     download=DOWNLOAD,
 )
