@@ -72,8 +72,8 @@ def test_mathverse(tmp_path, monkeypatch):
     assert not mathverse.official_verdict(free, "The answer is 118°").correct  # equal text only
     assert mathverse.strict_verdict(free, "The answer is 118°").correct
     assert mathverse.official_extraction(free, "118掳T").correct
-    figures = mathverse.figures([(choice, True), (free, False)])
-    assert figures == {"Text Lite": 1.0, "Vision Only": 0.0}
+    figures = mathverse.ADAPTER.figures([(choice, True), (free, False)])
+    assert {name: m.value for name, m in figures.items()} == {"Text Lite": 1.0, "Vision Only": 0.0}
 
 
 def we(problem, step, answer="C"):
@@ -97,7 +97,10 @@ def test_wemath_four_dimensions(tmp_path, monkeypatch):
     assert tasks[0].choices == ["1", "2", "3"]
     right = {"a": "111", "b": "110", "c": "101", "d": "001"}  # steps 1 and 2, then the whole
     verdicts = [right[problem][n] == "1" for problem in "abcd" for n in range(3)]
-    figures = wemath.four_dimensional(list(zip(tasks, verdicts, strict=True)))
+    metrics = wemath.ADAPTER.figures(list(zip(tasks, verdicts, strict=True)))
+    figures = {name: metric.value for name, metric in metrics.items()}
+    assert metrics["problems with all steps, of 525"].low is None  # does not vary
+    assert metrics["score (loose)"].low < 3 / 8 < metrics["score (loose)"].high
     assert figures["inadequate generalization"] == 1 / 4
     assert figures["insufficient knowledge"] == 0
     assert figures["complete mastery (strict)"] == 1 / 4
@@ -138,7 +141,7 @@ def test_dynamath(tmp_path, monkeypatch):
         adapter = find_adapter("dynamath")
         scored = score_file(adapter, tmp_path / "out", tmp_path / "data", start=start)
         assert scored.accuracy.value == 5 / 6
-        assert scored.figures["worst-case accuracy"] == 2 / 3
+        assert scored.figures["worst-case accuracy"].value == 2 / 3
         assert scored.agreement == (5, 6)
 
 
@@ -202,7 +205,7 @@ def test_chartqa_layout(tmp_path, monkeypatch):
     picture(tmp_path / "test/png/a.png")
     human, augmented = chartqa.load(tmp_path)
     assert chartqa.official_verdict(human, "The answer is 7.2").correct
-    assert chartqa.figures([(human, True), (augmented, False)])["mean of both"] == 0.5
+    assert chartqa.ADAPTER.figures([(human, True), (augmented, False)])["mean of both"].value == 0.5
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 import pytest
 
-from air_reasoning.intervals import mcnemar, mean, ratio_share, share, t95, wilson
+from air_reasoning.intervals import bootstrap, mcnemar, mean, ratio_share, share, t95, wilson
 from air_reasoning.metrics import (
     HEADLINE,
     Record,
@@ -59,6 +59,17 @@ RECORDS = [
     Record(task_id="5", difficulty="hard", kind="line", code_banned=True),
     Record(task_id="6", difficulty="hard", kind="line", unscored=True, stop="sandbox_lost"),
 ]
+
+
+def test_bootstrap_draws_whole_units():
+    """150 seeds of 10 variants, all right or all wrong: items alone would give +-2.4 points."""
+    units = [{"n": 10, "right": 10 * (i % 3 == 0)} for i in range(150)]
+    figure = bootstrap(units, lambda s: {"share": s["right"] / s["n"], "fixed": 1.0})
+    share = figure["share"]
+    assert share.value == pytest.approx(1 / 3)
+    assert (share.high - share.low) / 2 == pytest.approx(1.96 * (2 / 9 / 150) ** 0.5, rel=0.1)
+    assert figure["fixed"].low is None
+    assert bootstrap([], dict) == {}
 
 
 def test_summary_values():

@@ -1,11 +1,11 @@
 """What is measured: the tasks of a benchmark or task folder, and how their answers are scored."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from air_reasoning.errors import ConfigError
-from air_reasoning.eval.benchmarks.adapter import Adapter, Figures, Scorer, strict_verdict
+from air_reasoning.eval.benchmarks.adapter import Adapter, OwnFigures, Scorer, strict_verdict
 from air_reasoning.eval.judge import SideModels, check_roles, with_models
 from air_reasoning.eval.known import BENCHMARKS, data_folder, find_adapter
 from air_reasoning.eval.settings import EvalConfig
@@ -26,7 +26,7 @@ class Benchmark:
     label: str
     prompt_id: str
     score: Scorer = strict_verdict
-    figures: Callable[[Sequence[tuple[Task, bool]]], Figures] | None = None
+    figures: OwnFigures | None = None
     notes: list[str] = field(default_factory=list[str])
     adapter: Adapter | None = None
 

@@ -9,6 +9,7 @@ import typer
 
 if TYPE_CHECKING:
     from air_reasoning.eval.score import ScoredFile
+    from air_reasoning.intervals import Metric
 
 
 _SHORT = {
@@ -98,7 +99,7 @@ def score_lines(scored: "ScoredFile", label: str) -> list[str]:
     right, n = sum(item.verdict.correct for item in scored.items), len(scored.items)
     interval = f"95% interval {_percent(metric.low)} to {_percent(metric.high)}"
     lines = [label, f"accuracy: {_percent(metric.value)} ({right}/{n}), {interval}"]
-    lines += [f"{name}: {_percent(value)}" for name, value in scored.figures.items()]
+    lines += [f"{name}: {_with_interval(metric)}" for name, metric in scored.figures.items()]
     without = sum(item.verdict.extracted is None for item in scored.items)
     late = sum(item.verdict.timed_out for item in scored.items)
     lines.append(f"no answer: {without}, timed out: {late}, without a response: {scored.missing}")
@@ -107,6 +108,11 @@ def score_lines(scored: "ScoredFile", label: str) -> list[str]:
         share = f"{_percent(agreed / stored)} ({agreed}/{stored})"
         lines.append(f"agreement with the file's own verdicts: {share}")
     return lines + [f"note: {note}" for note in scored.notes]
+
+
+def _with_interval(metric: "Metric") -> str:
+    interval = f", 95% interval {_percent(metric.low)} to {_percent(metric.high)}"
+    return _percent(metric.value) + (interval if metric.low is not None else "")
 
 
 def _percent(value: float | None) -> str:

@@ -60,7 +60,7 @@ class ScoredFile:
     items: list[ScoredItem]
     split: str
     missing: int = 0
-    figures: Mapping[str, float | None] = field(default_factory=dict[str, float | None])
+    figures: Mapping[str, Metric] = field(default_factory=dict[str, Metric])
     notes: list[str] = field(default_factory=list[str])
 
     @property

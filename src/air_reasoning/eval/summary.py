@@ -131,22 +131,23 @@ def _names(records: Sequence[Record], of: Callable[[Record], str]) -> list[str]:
     return sorted({of(record) for record in records} - {""})
 
 
-def _official(records: Sequence[Record], benchmark: Benchmark) -> dict[str, float | None]:
+def _official(records: Sequence[Record], benchmark: Benchmark) -> dict[str, Any]:
     """The benchmark's own further figures, on the first roll-out of each task."""
     first = {r.task_id: r.correct for r in records if r.repeat == 0 and not r.unscored}
     results = [(task, first[task.id]) for task in benchmark.tasks if task.id in first]
-    return dict(benchmark.figures(results)) if benchmark.figures and results else {}
+    return summary_json(benchmark.figures(results)) if benchmark.figures and results else {}
 
 
 def _cost(records: Sequence[Record], config: EvalConfig) -> dict[str, float]:
     """Sums over scored trajectories; ``seconds`` overlap where roll-outs run side by side."""
     scored = [record for record in records if not record.unscored]
     prompt, written = sum(r.prompt_tokens for r in scored), sum(r.tokens for r in scored)
-    price = config.price.prompt * prompt + config.price.completion * written
+    prompt_price = config.price.prompt or config.endpoint.input_price
+    written_price = config.price.completion or config.endpoint.output_price
     return {
         "prompt_tokens": prompt,
         "tokens": written,
         "calls": sum(r.calls for r in scored),
         "seconds": sum(r.seconds for r in scored),
-        "price": price / 1e6,
+        "price": (prompt_price * prompt + written_price * written) / 1e6,
     }

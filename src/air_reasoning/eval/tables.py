@@ -149,7 +149,7 @@ def eval_tables(summary: Mapping[str, Any]) -> list[PlainTable]:
     """
     found = [
         _by_pass(summary.get("repeats", {}), "Several roll-outs a task", percent_text),
-        _by_pass(summary.get("official", {}), "The benchmark's own figures", _share_text),
+        _by_pass(summary.get("official", {}), "The benchmark's own figures", percent_text),
         *(_grouped(summary.get(part, {}), title) for part, title in _GROUPED),
         *(_benefits(d, pairs) for d, pairs in summary.get("tool_benefit", {}).items()),
         _by_pass(summary.get("routes", {}), "How answers were found", percent_text),
@@ -178,10 +178,6 @@ def points_text(metric: Mapping[str, Any]) -> str:
     ends = [metric["low"], metric["high"]]
     interval = "" if None in ends else f" [{100 * ends[0]:+.1f} to {100 * ends[1]:+.1f}]"
     return f"{100 * metric['value']:+.1f}{interval}"
-
-
-def _share_text(value: float | None) -> str:
-    return "–" if value is None else f"{100 * value:.2f}"
 
 
 def _by_pass(

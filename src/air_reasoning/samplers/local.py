@@ -148,9 +148,11 @@ class LocalSampler:
             try:
                 with torch.inference_mode():
                     self._round()
-            except Exception as error:
+            except BaseException as error:
                 # Whatever the model raises is our failure; nobody may wait for ever.
                 self._fail(SamplerError(f"{type(error).__name__} in the local engine: {error}"))
+                if not isinstance(error, Exception):
+                    raise
             if self._waiting and not self._batch.busy:
                 # The batch is full of rows that are with a tool.
                 self._news.clear()

@@ -12,10 +12,13 @@ from typing import Any, Protocol
 from air_reasoning.answers import Verdict, check_answer, compare
 from air_reasoning.errors import DataError
 from air_reasoning.images import image_hash, open_image
+from air_reasoning.intervals import Metric, bootstrap
 from air_reasoning.types import Answer, ImageRef, Part, Task
 
 Row = Mapping[str, Any]
 Scorer = Callable[[Task, str], Verdict]
+Results = Sequence[tuple[Task, bool]]
+Tally = Mapping[str, float]
 Figures = Mapping[str, float | None]
 
 
@@ -55,6 +58,44 @@ def strict_extraction(task: Task, text: str) -> Verdict:
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
+class OwnFigures:
+    """Official figures besides accuracy, from (task, correct) pairs.
+
+    ``tally`` counts within each independent unit (an item, or all that belongs to one problem);
+    ``of`` makes figures of the sums. So the interval can draw whole units.
+    """
+
+    tally: Callable[[Results], list[Tally]]
+    of: Callable[[Tally], Figures]
+
+    def __call__(self, results: Results) -> dict[str, Metric]:
+        """Each figure with its bootstrap interval over units."""
+        return bootstrap(self.tally(results), self.of)
+
+
+def tally_by_kind(results: Results) -> list[Tally]:
+    """Items and right ones by ``meta["kind"]``: ``{"n human": 1, "right human": 0}``."""
+    return [
+        {f"n {task.meta['kind']}": 1.0, f"right {task.meta['kind']}": float(correct)}
+        for task, correct in results
+    ]
+
+
+def accuracy_by_kind(sums: Tally) -> dict[str, float | None]:
+    """Accuracy of each kind that ``tally_by_kind`` met; None where a resample has none of it."""
+    kinds = [name.removeprefix("n ") for name in sums if name.startswith("n ")]
+    return {kind: quotient(sums[f"right {kind}"], sums[f"n {kind}"]) for kind in kinds}
+
+
+def quotient(a: float, b: float) -> float | None:
+    """``a / b``, or None for nothing by nothing."""
+    return a / b if b else None
+
+
+BY_KIND = OwnFigures(tally=tally_by_kind, of=accuracy_by_kind)
+
+
+@dataclass(kw_only=True, slots=True, frozen=True)
 class Adapter:
     """One benchmark.
 
@@ -62,7 +103,7 @@ class Adapter:
     ``extract`` is how a judge model's question gets its short answer. ``for_outputs`` may look at a
     whole official output file first (it may have been made by an earlier version of the official
     script). ``task_of_output`` makes a task from a row of such a file where the rows carry the gold
-    answer. ``figures`` are official figures besides accuracy, from (task, correct) pairs.
+    answer. ``figures`` are official figures besides accuracy.
     ``judged_by_model`` says what an official language model does that rules do here, and
     ``extracted_by_model`` that it extracts, but for what ``needs_no_model`` returns as it is.
     """
@@ -79,7 +120,7 @@ class Adapter:
     outputs: OutputFields = field(default_factory=lambda: OutputFields(id=("id",)))
     for_outputs: Callable[[Sequence[Row]], tuple[Scorer, str]] | None = None
     task_of_output: Callable[[Row], Task] | None = None
-    figures: Callable[[Sequence[tuple[Task, bool]]], Figures] | None = None
+    figures: OwnFigures | None = None
     judged_by_model: str = ""
     extracted_by_model: bool = False
     needs_no_model: Callable[[Task, str], str] | None = None

@@ -6,7 +6,7 @@ case. A percent sign divides its own side by 100; thousands commas make no numbe
 %, too. ``strict`` compares by value, years exactly.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +15,14 @@ from air_reasoning.errors import DataError
 from air_reasoning.eval.benchmarks.adapter import (
     Adapter,
     OutputFields,
+    OwnFigures,
+    Tally,
+    accuracy_by_kind,
     check_pictures,
     item_task,
     need_count,
     need_keys,
+    tally_by_kind,
 )
 from air_reasoning.json_io import read_json
 from air_reasoning.types import Answer, Task
@@ -81,14 +85,11 @@ def official_extraction(task: Task, text: str) -> Verdict:
     )
 
 
-def figures(results: Sequence[tuple[Task, bool]]) -> dict[str, float | None]:
+def figures(sums: Tally) -> dict[str, float | None]:
     """Human and augmented apart, and their mean, which papers report."""
-    parts = {
-        part: [correct for task, correct in results if task.meta["kind"] == part] for part in PARTS
-    }
-    means = {part: sum(hits) / len(hits) if hits else None for part, hits in parts.items()}
-    known = [value for value in means.values() if value is not None]
-    return {**means, "mean of both": sum(known) / 2 if len(known) == 2 else None}
+    parts = accuracy_by_kind(sums)
+    known = [value for value in parts.values() if value is not None]
+    return {**parts, "mean of both": sum(known) / 2 if len(known) == 2 else None}
 
 
 def _number(text: str) -> float | None:
@@ -123,6 +124,6 @@ ADAPTER = Adapter(
     official=official_verdict,
     official_extraction=official_extraction,
     outputs=OutputFields(id=("id",), extraction=("extraction", "prediction", "answer")),
-    figures=figures,
+    figures=OwnFigures(tally=tally_by_kind, of=figures),
     download=DOWNLOAD,
 )

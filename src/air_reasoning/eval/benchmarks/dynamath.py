@@ -11,7 +11,7 @@ right in every variant.
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,10 +20,14 @@ from air_reasoning.errors import DataError
 from air_reasoning.eval.benchmarks.adapter import (
     Adapter,
     OutputFields,
+    OwnFigures,
+    Results,
+    Tally,
     check_pictures,
     item_task,
     need_count,
     need_keys,
+    quotient,
 )
 from air_reasoning.eval.benchmarks.dynamath_parquet import parquet_files, read_variant
 from air_reasoning.json_io import read_json
@@ -145,18 +149,25 @@ def _value(text: str) -> float | None:
         return None
 
 
-def figures(results: Sequence[tuple[Task, bool]]) -> dict[str, float | None]:
-    """Average over all variants, worst case over seeds, and how far they agree (their quotient)."""
+def tally(results: Results) -> list[Tally]:
+    """By seed: its variants, those that are right, and whether all are."""
     seeds = dict[str, list[bool]]()
     for task, correct in results:
         seeds.setdefault(str(task.meta["seed"]), []).append(correct)
-    average = sum(correct for _, correct in results) / len(results)
-    worst = sum(all(verdicts) for verdicts in seeds.values()) / len(seeds)
-    variants = len({task.meta["variant"] for task, _ in results})
+    return [
+        {"n": len(right), "right": sum(right), "seeds": 1, "whole": all(right)}
+        for right in seeds.values()
+    ]
+
+
+def figures(sums: Tally) -> dict[str, float | None]:
+    """Average over all variants, worst case over seeds, and how far they agree (their quotient)."""
+    average, worst = sums["right"] / sums["n"], sums["whole"] / sums["seeds"]
     return {
-        f"average accuracy ({variants} variants)": average,
+        "average accuracy": average,
         "worst-case accuracy": worst,
-        "reasoning robustness": worst / average if average else None,
+        "reasoning robustness": quotient(worst, average),
+        "variants a seed": sums["n"] / sums["seeds"],
     }
 
 
@@ -202,6 +213,6 @@ ADAPTER = Adapter(
     outputs=OutputFields(
         id=("id@variant",), extraction=("response.short answer", "short answer", "extraction")
     ),
-    figures=figures,
+    figures=OwnFigures(tally=tally, of=figures),
     download=DOWNLOAD,
 )

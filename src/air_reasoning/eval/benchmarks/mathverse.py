@@ -10,13 +10,14 @@ match) or, with ``--judge``, if the judge model says so. ``strict`` compares by 
 
 import ast
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from air_reasoning.answers import Verdict, check_answer, compare, extract_answer
 from air_reasoning.errors import DataError
 from air_reasoning.eval.benchmarks.adapter import (
+    BY_KIND,
     Adapter,
     OutputFields,
     check_pictures,
@@ -143,16 +144,6 @@ def task_of_output(row: Mapping[str, Any]) -> Task:
     return _task({"image": "", **row}, None)
 
 
-def figures(results: Sequence[tuple[Task, bool]]) -> dict[str, float | None]:
-    """Accuracy of each problem version."""
-    versions = dict.fromkeys(str(task.meta["kind"]) for task, _ in results)
-    figures = dict[str, float | None]()
-    for version in versions:
-        hits = [correct for task, correct in results if task.meta["kind"] == version]
-        figures[version] = sum(hits) / len(hits)
-    return figures
-
-
 ADAPTER = Adapter(
     name="mathverse",
     title="MathVerse",
@@ -164,7 +155,7 @@ ADAPTER = Adapter(
     extract=extract,
     outputs=OutputFields(id=("sample_index",), response=("model_answer", "response")),
     task_of_output=task_of_output,
-    figures=figures,
+    figures=BY_KIND,
     judged_by_model="free-form answers by equal text (--quick_match); officially a model judges",
     extracted_by_model=True,
     download=DOWNLOAD,

@@ -5,13 +5,14 @@ The folder holds the files, as in ``OE_MM_maths_en_COMP.json`` (also in a folder
 ``olympiad_judge``; proofs (``TP_...``) are judged by people, so they are refused.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from air_reasoning.answers import Verdict
 from air_reasoning.errors import DataError
 from air_reasoning.eval.benchmarks.adapter import (
+    BY_KIND,
     Adapter,
     OutputFields,
     check_pictures,
@@ -86,19 +87,6 @@ def official_extraction(task: Task, text: str) -> Verdict:
     )
 
 
-def figures(results: Sequence[tuple[Task, bool]]) -> dict[str, float | None]:
-    """Accuracy by answer type."""
-    kinds = dict.fromkeys(str(task.meta["kind"]) for task, _ in results)
-    return {
-        kind: _mean([correct for task, correct in results if task.meta["kind"] == kind])
-        for kind in kinds
-    }
-
-
-def _mean(hits: Sequence[bool]) -> float:
-    return sum(hits) / len(hits)
-
-
 def _pictures(row: Mapping[str, Any]) -> list[str]:
     numbered = [row.get(f"image_{n}") for n in range(1, MAX_PICTURES + 1)]
     names = [str(name) for name in [*numbered, *(row.get("images") or [])] if name]
@@ -150,6 +138,6 @@ ADAPTER = Adapter(
     official=official_verdict,
     official_extraction=official_extraction,
     outputs=OutputFields(id=("id",), extraction=("extraction", "answer")),
-    figures=figures,
+    figures=BY_KIND,
     download=DOWNLOAD,
 )

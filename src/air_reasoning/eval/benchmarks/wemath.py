@@ -9,7 +9,7 @@ wrong). Score = (N - 0.5 IG - RM - IK) / N over the N = 525 problems.
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,14 @@ from air_reasoning.errors import DataError
 from air_reasoning.eval.benchmarks.adapter import (
     Adapter,
     OutputFields,
+    OwnFigures,
+    Results,
+    Tally,
     check_pictures,
     item_task,
     need_count,
     need_keys,
+    quotient,
 )
 from air_reasoning.json_io import read_json
 from air_reasoning.types import Answer, Task
@@ -29,6 +33,9 @@ from air_reasoning.types import Answer, Task
 SOURCE = "https://github.com/We-Math/We-Math"
 DOWNLOAD = "download data/testmini.json with data/2steps and data/3steps of We-Math/We-Math"
 COUNT = 1740
+PROBLEMS = 525
+KNOWN: dict[str, Callable[[list[bool]], bool]] = {"strict": all, "loose": any}
+"""Whether a problem's steps count as known."""
 _KEYS = ("ID", "key", "question", "option", "answer", "image_path")
 _OPTION = re.compile(r"^\s*([A-H])\s*[.．、:]?\s*")
 
@@ -68,32 +75,38 @@ def official_verdict(task: Task, text: str) -> Verdict:
     )
 
 
-def four_dimensional(results: Sequence[tuple[Task, bool]]) -> dict[str, float | None]:
-    """The official figures over the problems of which every step was answered."""
+def tally(results: Results) -> list[Tally]:
+    """By problem of which every step was answered: which of the four dimensions it falls into."""
     problems = dict[str, dict[str, bool]]()
     for task, correct in results:
         problems.setdefault(str(task.meta["problem"]), {})[str(task.meta["step"])] = correct
-    whole = [
-        ([right for step, right in steps.items() if step != "multi"], steps["multi"])
+    return [
+        _dimensions([right for step, right in steps.items() if step != "multi"], steps["multi"])
         for steps in problems.values()
         if "multi" in steps and len(steps) > 2
     ]
-    n = len(whole)
-    if not n:
-        return {}
-    generalization = sum(all(steps) and not multi for steps, multi in whole)
-    knowledge = sum(not all(steps) and not multi for steps, multi in whole)
+
+
+def _dimensions(steps: list[bool], whole: bool) -> Tally:
+    counts = {"n": 1, "IG": all(steps) and not whole, "IK": not all(steps) and not whole}
+    for name, known in KNOWN.items():
+        counts[f"CM {name}"] = whole and known(steps)
+        counts[f"RM {name}"] = whole and not known(steps)
+    return {name: float(count) for name, count in counts.items()}
+
+
+def four_dimensional(sums: Tally) -> dict[str, float | None]:
+    """The official figures; rote memorization is a share of the problems that are right."""
+    n, generalization, knowledge = sums["n"], sums["IG"], sums["IK"]
     figures: dict[str, float | None] = {
-        "problems with all steps, of 525": n / 525,
+        "problems with all steps, of 525": n / PROBLEMS,
         "insufficient knowledge": knowledge / n,
         "inadequate generalization": generalization / n,
     }
-    for name, known in (("strict", all), ("loose", any)):
-        mastery = sum(multi and known(steps) for steps, multi in whole)
-        rote = sum(multi and not known(steps) for steps, multi in whole)
-        solved = mastery + rote
+    for name in KNOWN:
+        mastery, rote = sums[f"CM {name}"], sums[f"RM {name}"]
         figures[f"complete mastery ({name})"] = mastery / n
-        figures[f"rote memorization ({name})"] = rote / solved if solved else None
+        figures[f"rote memorization ({name})"] = quotient(rote, mastery + rote)
         figures[f"score ({name})"] = (n - 0.5 * generalization - rote - knowledge) / n
     return figures
 
@@ -135,6 +148,6 @@ ADAPTER = Adapter(
     official_extraction=official_verdict,
     outputs=OutputFields(id=("ID+key",), extraction=("processed_answer", "extraction")),
     task_of_output=task_of_output,
-    figures=four_dimensional,
+    figures=OwnFigures(tally=tally, of=four_dimensional),
     download=DOWNLOAD,
 )
