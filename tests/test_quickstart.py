@@ -1,9 +1,13 @@
 """The main job at a tiny scale: whole, repeatable, resumed, refused. Real trainings and cells."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
+import yaml
 
 from air_reasoning.config import Resolved, RunOptions
 from air_reasoning.errors import ConfigError
@@ -17,11 +21,14 @@ KEYS = {
 }  # fmt: skip
 
 
+SMALL = {
+    "steps": 2, "train_tasks": 12, "test_tasks": 6, "processes": 2,
+    "rl": {"prompts": 2, "group_size": 4, "n_forbid": 1, "save_every": 1, "write_every": 1},
+}  # fmt: skip
+
+
 def run(folder: Path, model: Path, **options):
-    config = QuickstartConfig(
-        model=ModelConfig(path=model), steps=2, train_tasks=12, test_tasks=6, processes=2,
-        rl={"prompts": 2, "group_size": 4, "n_forbid": 1, "save_every": 1, "write_every": 1},
-    )  # fmt: skip
+    config = QuickstartConfig(model=ModelConfig(path=model), **SMALL)
     options = {"run_dir": folder, "display": "none"} | options
     run_quickstart(Resolved(value=config, provenance={}), RunOptions(**options))
 
@@ -63,6 +70,23 @@ def test_ctrl_c_in_the_middle_of_training_costs_nothing(
     assert not (folder / "summary.json").exists()
     run(folder, talking_model)
     # The same seed, made in another folder and in two goes: the same summary to the last digit.
+    assert summary(folder) == summary(first)
+
+
+@pytest.mark.timeout(400)
+def test_after_kill_9_the_same_command_goes_on_at_once(first, talking_model, tmp_path):
+    """The trainings die with it: one that lived on would keep its folder locked."""
+    folder, file = tmp_path / "cut", tmp_path / "small.yaml"
+    file.write_text(yaml.safe_dump(SMALL | {"model": {"path": str(talking_model)}}))
+    command = [sys.executable, "-m", "air_reasoning.cli", "quickstart", "-c", str(file)]
+    command += ["--run-dir", str(folder), "--display", "none"]
+    process = subprocess.Popen(command, start_new_session=True)
+    while not any(m.stat().st_size for m in folder.glob("*/metrics.jsonl")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.kill()
+    process.wait()
+    run(folder, talking_model)
     assert summary(folder) == summary(first)
 
 

@@ -1,10 +1,12 @@
 """Several trainings at once, each an ``air rl`` process of its own, watched from here.
 
 Ctrl-C reaches only this process, which passes it on, once: each training saves its state and ends,
-and the same call goes on later. A training that is done is not started again.
+and the same call goes on later. A training that is done is not started again. Where this process is
+killed, its trainings die with it (on Linux): a survivor would keep its run folder locked.
 """
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -23,6 +25,7 @@ from air_reasoning.errors import AirError
 from air_reasoning.files import atomic_write
 from air_reasoning.run_reader import read_metrics, read_status
 
+PR_SET_PDEATHSIG = 1  # linux/prctl.h
 STOP_SECONDS = 60
 """How long a training may take to save its state when it is stopped."""
 
@@ -87,8 +90,14 @@ def _start(training: Training) -> subprocess.Popen[bytes]:
     with log:
         return subprocess.Popen(
             command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, env=environment,
-            process_group=0,
+            process_group=0, preexec_fn=_die_with_parent,
         )  # fmt: skip
+
+
+def _die_with_parent() -> None:
+    """In the child: be killed when the thread that started it ends."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
 
 
 def _check(training: Training, code: int) -> None:
