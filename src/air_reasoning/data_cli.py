@@ -11,12 +11,14 @@ from typing import Annotated
 
 import typer
 
+from air_reasoning.data import convert_cli
 from air_reasoning.flow_cli import add_flow
 
 app = typer.Typer(no_args_is_help=True, help="Make, select and convert training data.")
 
 add_flow(app, "cold-start", "data-cold-start", "Have a teacher write solutions, with code in them.")
 add_flow(app, "filter", "data-filter", "Select tasks for RL: duplicates, judge, pass rates.")
+convert_cli.add_to(app)
 
 
 @app.command()

@@ -97,7 +97,7 @@ def stream_tasks(path: str | Path) -> Iterator[Task]:
     file = path / TASKS_NAME if path.is_dir() else path
     lines: dict[str, int] = {}
     for where, data in read_jsonl(file):
-        task = _task(data, where, file.absolute().parent)
+        task = task_from_json(data, where, file.absolute().parent)
         if task.id in lines:
             earlier = where.rpartition(":")[0] + f":{lines[task.id]}"
             raise DataError(f"{where}: the id {task.id!r} is already used at {earlier}")
@@ -107,7 +107,8 @@ def stream_tasks(path: str | Path) -> Iterator[Task]:
         raise DataError(f"{file}: holds no task; make some with `air tasks make`")
 
 
-def _task(data: Any, where: str, base: Path) -> Task:
+def task_from_json(data: Any, where: str, base: Path) -> Task:
+    """One line of a task file in ``base``. Raises DataError: of another shape, or no picture."""
     if isinstance(data, dict):
         data = _spelled_out(cast(dict[str, Any], data), where, base)
     task = from_json(Task, data, where)

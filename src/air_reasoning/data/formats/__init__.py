@@ -1,0 +1,1 @@
+"""Other programs' data formats: a row to a record and back."""
