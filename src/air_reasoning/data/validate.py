@@ -249,7 +249,8 @@ def sample_problems(task: Task, trajectory: Trajectory) -> Iterator[tuple[Proble
     for i, segment in enumerate(segments):
         if segment.kind == "output" and (i == 0 or segments[i - 1].kind != "code"):
             yield "output_without_cell", f"segment {i}"
-    yield from (("unclosed_tag", detail) for detail in _open_tags(trajectory))
+    for detail in _open_tags(trajectory):
+        yield "unclosed_tag", detail
     verdict = check_answer(task.answer, answer_text(trajectory), task.choices)
     if verdict.extracted is None:
         yield "no_answer", f"stopped: {trajectory.stop}"
