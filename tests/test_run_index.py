@@ -9,8 +9,9 @@ import pytest
 
 from air_reasoning import run_index
 from air_reasoning.errors import ConfigError, DataError
-from air_reasoning.run_index import RunIndex, index_row
+from air_reasoning.run_index import RunIndex
 from air_reasoning.run_query import Filter, count, facets, find, page, parse_filter
+from air_reasoning.run_rows import index_row
 
 
 def record(name: str, step: int = 1, **fields: Any) -> dict[str, Any]:
@@ -141,6 +142,29 @@ def test_text_is_found_as_it_is_written(tmp_path: Path):
         assert keys(index, text="100 %") == ["a"]
         assert keys(index, text="A_B") == ["a"]
         assert keys(index, text="how MANY") == ["a", "b"]
+        assert keys(index, text="f ax") == ["b"]  # inside words
+        assert keys(index, text='"x OR many"') == []  # no query language
+        assert keys(index, text="?") == ["a", "b"]  # shorter than what the index knows
+
+
+def test_text_of_a_rewritten_run_is_forgotten(tmp_path: Path):
+    write(tmp_path, record("a"))
+    with RunIndex(tmp_path) as index:
+        index.catch_up()
+        assert keys(index, text="a_b") == ["a"]
+        write(tmp_path, mode="w")
+        index.catch_up()
+        assert keys(index, text="a_b") == []
+
+
+def test_without_trigrams_text_is_found_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(run_index, "_TRIGRAMS", "CREATE VIRTUAL TABLE trigrams USING nothing(x)")
+    write(tmp_path, record("a"))
+    with RunIndex(tmp_path) as index:
+        index.catch_up()
+        assert keys(index, text="a_b") == ["a"]
 
 
 def test_filters_and_order(tmp_path: Path):

@@ -19,6 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, BinaryIO, Self, cast
@@ -26,46 +27,18 @@ from typing import Any, BinaryIO, Self, cast
 from air_reasoning.errors import DataError
 from air_reasoning.json_io import parse_json
 from air_reasoning.run_reader import located, trajectory_parts
+from air_reasoning.run_rows import COLUMNS, index_row
 
-VERSION = 2
-TEXT_CHARS = 8_000
-"""Characters of a trajectory that text search looks at; the page says so."""
+VERSION = 3
 HUGE_LINE = 8 * 2**20
 """Longer records are read by a process of their own, which gives its memory back."""
 _BATCH = 1_000
 
-COLUMNS: dict[str, str] = {
-    "key": "TEXT UNIQUE",
-    "part": "INTEGER",
-    "offset": "INTEGER",
-    "length": "INTEGER",
-    "step": "INTEGER",
-    "correct": "INTEGER",
-    "calls": "INTEGER",
-    "failed": "INTEGER",
-    "turns": "INTEGER",
-    "tokens": "INTEGER",
-    "banned": "INTEGER",
-    "version": "INTEGER",
-    "reward": "REAL",
-    "advantage": "REAL",
-    "seconds": "REAL",
-    "stop": "TEXT",
-    "kind": "TEXT",
-    "difficulty": "TEXT",
-    "name": "TEXT",
-    "task": "TEXT",
-    "grp": "TEXT",
-    "repeat": "INTEGER",
-    "picture": "TEXT",
-    "question": "TEXT",
-    "gold": "TEXT",
-    "extracted": "TEXT",
-    "reason": "TEXT",
-}
-"""What a row holds; ``correct`` is null where nothing was scored. ``grp`` is the group's id."""
 FACETS = ("stop", "kind", "difficulty", "name", "correct", "banned")
 """Columns whose values are counted while rows are added, so that a page need not count them."""
+_TRIGRAMS = """CREATE VIRTUAL TABLE trigrams
+    USING fts5(text, content='', detail=none, tokenize='trigram')"""
+"""Which texts hold which three characters in a row, so that a search reads few texts."""
 _TABLES = ("rows", "texts", "parts", "facets")
 _SORTED = ("step", "reward", "advantage", "tokens", "turns", "calls", "grp", "task")
 
@@ -77,6 +50,7 @@ class RunIndex:
         self.run = run
         self.lock = threading.RLock()
         self.connection = _connect(run)
+        self._has_trigrams = has_trigrams(self.connection)
 
     def catch_up(self, seconds: float = float("inf")) -> tuple[int, int]:
         """Read what was written since; stops after about ``seconds``.
@@ -117,6 +91,8 @@ class RunIndex:
             if any(_was_rewritten(part, known) for part in parts) or len(known) > len(parts):
                 for table in _TABLES:
                     self.connection.execute(f"DELETE FROM {table}")
+                if self._has_trigrams:
+                    self.connection.execute("INSERT INTO trigrams(trigrams) VALUES ('delete-all')")
                 known = {}
             added = False
             for part in parts:
@@ -186,66 +162,16 @@ class RunIndex:
             except sqlite3.IntegrityError:  # the same id again: made anew after a failure of ours
                 tries += 1
         self.connection.execute("INSERT INTO texts VALUES (?, ?)", (cursor.lastrowid, text))
+        if self._has_trigrams:
+            self.connection.execute(
+                "INSERT INTO trigrams(rowid, text) VALUES (?, ?)", (cursor.lastrowid, text)
+            )
 
 
-def index_row(record: Mapping[str, Any]) -> tuple[dict[str, Any], str]:
-    """The columns of one record, and the text that is searched; absent parts become null."""
-    trajectory = record.get("trajectory") or record
-    task, scored = record.get("task") or {}, record.get("record") or {}
-    reward = record.get("reward")
-    question = "".join(part.get("text", "") for part in task.get("prompt", ()))
-    pictures = task.get("images") or [{}]
-    answer = task.get("answer") or {}
-    row = {
-        "key": trajectory.get("id"),
-        "step": record.get("step"),
-        "correct": None if scored.get("unscored") else _flag(scored.get("correct")),
-        "calls": scored.get("calls"),
-        "failed": scored.get("failed_calls"),
-        "turns": scored.get("turns"),
-        "tokens": scored.get("tokens"),
-        "banned": int(bool(trajectory.get("code_banned"))),
-        "version": trajectory.get("policy_version"),
-        "reward": reward.get("total") if isinstance(reward, dict) else reward,
-        "advantage": record.get("advantage"),
-        "seconds": (trajectory.get("timing") or {}).get("total"),
-        "stop": trajectory.get("stop"),
-        "kind": scored.get("kind") or (task.get("meta") or {}).get("kind"),
-        "difficulty": scored.get("difficulty") or (task.get("meta") or {}).get("difficulty"),
-        "name": _pass_name(record),
-        "task": trajectory.get("task_id") or task.get("id"),
-        "grp": trajectory.get("group_id"),
-        "repeat": scored.get("repeat"),
-        "picture": pictures[0].get("sha256"),
-        "question": question[:240],
-        "gold": str(answer.get("value", ""))[:120],
-        "extracted": None if record.get("extracted") is None else str(record["extracted"])[:120],
-        "reason": record.get("reason"),
-    }
-    texts = (segment.get("text", "") for segment in trajectory.get("segments", ()))
-    return row, _first_chars([question, *texts])
-
-
-def _pass_name(record: Mapping[str, Any]) -> str | None:
-    """Which pass of an evaluation: ``cold_start / sampled / code forbidden``."""
-    names = [str(record[name]) for name in ("name", "decoding") if record.get(name)]
-    if record.get("code") == "forbid":
-        names.append("code forbidden")
-    return " / ".join(names) or None
-
-
-def _flag(value: Any) -> int | None:
-    return None if value is None else int(bool(value))
-
-
-def _first_chars(texts: list[str]) -> str:
-    kept, left = list[str](), TEXT_CHARS
-    for text in texts:
-        kept.append(text[:left])
-        left -= len(text)
-        if left <= 0:
-            break
-    return "\n".join(kept)
+def has_trigrams(connection: sqlite3.Connection) -> bool:
+    """Whether the index can be searched by ``trigrams``."""
+    question = "SELECT 1 FROM sqlite_master WHERE name = 'trigrams'"
+    return connection.execute(question).fetchone() is not None
 
 
 def _huge_line_length(file: BinaryIO, start: bytes) -> int:
@@ -318,11 +244,13 @@ def _prepared(file: Path) -> sqlite3.Connection:
     if connection.execute("PRAGMA user_version").fetchone()[0] == VERSION:
         return connection
     connection.execute("BEGIN IMMEDIATE")
-    for table in _TABLES:
+    for table in (*_TABLES, "trigrams"):
         connection.execute(f"DROP TABLE IF EXISTS {table}")
     columns = ", ".join(f"{name} {kind}" for name, kind in COLUMNS.items())
     connection.execute(f"CREATE TABLE rows (n INTEGER PRIMARY KEY, {columns})")
     connection.execute("CREATE TABLE texts (n INTEGER PRIMARY KEY, text TEXT)")
+    with suppress(sqlite3.OperationalError):  # an SQLite without FTS5: searching reads all texts
+        connection.execute(_TRIGRAMS)
     connection.execute("CREATE TABLE parts (name TEXT PRIMARY KEY, done INTEGER, inode INTEGER)")
     connection.execute("CREATE TABLE facets (name TEXT, value, count INTEGER)")
     for name in _SORTED:

@@ -9,12 +9,15 @@ from dataclasses import dataclass, fields
 from typing import Any, get_args, get_type_hints
 
 from air_reasoning.errors import ConfigError
-from air_reasoning.run_index import COLUMNS, FACETS
+from air_reasoning.run_index import FACETS, has_trigrams
+from air_reasoning.run_rows import COLUMNS
 
 SORTABLE = (
     *("n", "step", "reward", "advantage", "tokens", "turns", "calls", "failed", "correct"),
     *("task", "grp", "stop", "kind", "difficulty", "seconds", "name"),
 )
+MAX_SEARCHED = 200
+"""Characters of a searched text that the index is asked for; the rest is compared in the texts."""
 _CORRECT = {"right": "correct = 1", "wrong": "correct = 0", "unscored": "correct IS NULL"}
 _CODE = {"used": "calls > 0", "none": "calls = 0 AND banned = 0", "banned": "banned = 1"}
 _ERROR = {"failed": "failed > 0", "clean": "failed = 0"}
@@ -79,7 +82,7 @@ def page(
     connection: sqlite3.Connection, chosen: Filter, *, offset: int = 0, limit: int = 100
 ) -> list[dict[str, Any]]:
     """Rows ``offset`` to ``offset + limit`` of what the filter leaves, in its order."""
-    where, values = _where(chosen)
+    where, values = _where(connection, chosen)
     column = chosen.sort.removeprefix("-")
     order = "DESC" if chosen.sort.startswith("-") else "ASC"
     names = ", ".join(f"rows.{name}" for name in ("n", *COLUMNS))
@@ -93,7 +96,7 @@ def page(
 
 def count(connection: sqlite3.Connection, chosen: Filter) -> int:
     """How many rows the filter leaves."""
-    where, values = _where(chosen)
+    where, values = _where(connection, chosen)
     return connection.execute(f"SELECT count(*) FROM rows {where}", values).fetchone()[0]
 
 
@@ -117,7 +120,7 @@ def facets(connection: sqlite3.Connection) -> dict[str, Any]:
     return found
 
 
-def _where(chosen: Filter) -> tuple[str, list[Any]]:
+def _where(connection: sqlite3.Connection, chosen: Filter) -> tuple[str, list[Any]]:
     terms, values = list[str](), list[Any]()
     for value, known in ((chosen.correct, _CORRECT), (chosen.code, _CODE), (chosen.error, _ERROR)):
         if value:
@@ -138,7 +141,16 @@ def _where(chosen: Filter) -> tuple[str, list[Any]]:
     join = ""
     if chosen.text:
         join = "JOIN texts ON texts.n = rows.n"
+        if len(chosen.text) >= 3 and has_trigrams(connection):
+            terms.append("rows.n IN (SELECT rowid FROM trigrams WHERE trigrams MATCH ?)")
+            values.append(_trigrams(chosen.text))
         terms.append("texts.text LIKE ? ESCAPE '\\'")
         escaped = chosen.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values.append(f"%{escaped}%")
     return f"{join} {'WHERE ' + ' AND '.join(terms) if terms else ''}", values
+
+
+def _trigrams(text: str) -> str:
+    """What has to be in a text that holds ``text``: ``"pri" "rin" "int"`` for ``print``."""
+    parts = dict.fromkeys(text[i : i + 3] for i in range(min(len(text), MAX_SEARCHED) - 2))
+    return " ".join('"' + part.replace('"', '""') + '"' for part in parts)

@@ -41,6 +41,7 @@ def _listen(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(128)  # before the address is printed: who comes early waits, and is served
     except OSError as error:
         listening.close()
         raise ConfigError(

@@ -47,14 +47,17 @@ function useRun(run) {
   return state;
 }
 
+/** A longer run's curves are smoothed until one says otherwise. */
+const MANY_STEPS = 40;
+
 export function Run({ run, query }) {
   const { details, steps, columns, error } = useRun(run);
   const set = (patch) => go(["run", run], { ...query, ...patch }, true);
-  const smooth = Number(query.smooth ?? 0);
+  const smooth = Number(query.smooth ?? (steps?.length > MANY_STEPS ? 0.6 : 0));
   useKeys({
     s: ["samples", () => go(["run", run, "samples"])],
     "]": ["smoother curves", () => set({ smooth: Math.min(0.95, smooth + 0.1).toFixed(2) })],
-    "[": ["rawer curves", () => set({ smooth: smooth > 0.11 ? (smooth - 0.1).toFixed(2) : "" })],
+    "[": ["rawer curves", () => set({ smooth: smooth > 0.11 ? (smooth - 0.1).toFixed(2) : "0" })],
     "/": ["find a curve", () => document.getElementById("find-curve")?.focus()],
     Escape: ["leave the field", () => document.activeElement.blur()],
   });
@@ -113,7 +116,7 @@ function Curves({ steps, columns, events, smooth, query, set }) {
   };
   return html`<section class="curves" aria-label="curves">
     <div class="tools"><label>smoothing <input type="range" min="0" max="0.95" step="0.05" value=${smooth}
-        onInput=${(event) => set({ smooth: Number(event.target.value) || "" })} /> <span class="num">${smooth || "none"}</span></label>
+        onInput=${(event) => set({ smooth: event.target.value })} /> <span class="num">${smooth || "none"}</span></label>
       <input id="find-curve" type="search" placeholder="find a curve  /" aria-label="find a curve" value=${query.curve ?? ""} onInput=${(event) => set({ curve: event.target.value })} />
       ${more.length > 0 && html`<button class="quiet" aria-pressed=${query.curves === "all"} onClick=${() => set({ curves: query.curves === "all" ? "" : "all" })}>
         ${query.curves === "all" ? "fewer" : `${more.length} more`}</button>`}</div>
