@@ -4,7 +4,7 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-vllm check layers format base-model browser viewer-assets trl-env clean
+.PHONY: help setup quickstart test test-vllm check layers format base-model browser viewer-assets trl-env verl-env test-verl clean
 
 help:
 	@echo "make setup       .venv with everything, from constraints.txt"
@@ -15,6 +15,7 @@ help:
 	@echo "make browser     Chromium for the viewer's tests (Debian package, as root)"
 	@echo "make viewer-assets  bundle the viewer's libraries again (needs node)"
 	@echo "make trl-env     TRL in .venv-trl, for its parity test and benchmark"
+	@echo "make verl-env    verl in .venv-verl; make test-verl runs its contract tests"
 	@echo "make base-model  build the shipped models again (about 2.5 CPU hours)"
 
 setup: $(STAMP)
@@ -66,6 +67,17 @@ format: $(STAMP)
 trl-env:
 	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
 	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt 'trl==1.16.0' torch datasets peft pillow
+
+# verl wants an older transformers than ours, hence an environment of its own.
+VERL_PYTHON ?= .venv-verl/bin/python
+verl-env:
+	test -x .venv-verl/bin/python || $(PYTHON) -m venv .venv-verl
+	.venv-verl/bin/python -m pip install --quiet --constraint constraints-verl.txt \
+		verl TransferQueue torchvision --editable '.[train,data]' pytest pytest-timeout
+
+# Our turn loop and reward inside verl's own classes, on a CPU.
+test-verl:
+	PYTHONPATH=src $(VERL_PYTHON) -m pytest tests/verl_contract $(PYTEST_ARGS)
 
 clean:
 	rm -rf .venv build dist .pytest_cache .ruff_cache .hypothesis src/*.egg-info

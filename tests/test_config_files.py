@@ -7,6 +7,7 @@ import pytest
 from air_reasoning.base_model import BaseModelConfig
 from air_reasoning.config import Config, load_config
 from air_reasoning.eval.evaluate import EvalConfig
+from air_reasoning.integrations.verl_job import VerlJobConfig
 from air_reasoning.train_rl import RLConfig
 from air_reasoning.train_sft import SFTConfig
 
@@ -16,6 +17,8 @@ CLASSES: dict[str, type[Config]] = {
     "sft.yaml": SFTConfig,
     "eval.yaml": EvalConfig,
     "qwen2.5-vl-7b-rl.yaml": RLConfig,
+    "scale-1gpu-lora.yaml": RLConfig,
+    "scale-4x8-verl.yaml": VerlJobConfig,
 }
 
 

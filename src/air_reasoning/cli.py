@@ -14,7 +14,7 @@ from typing import Annotated
 
 import typer
 
-from air_reasoning import __version__, data_cli, sandbox_cli, tasks_cli
+from air_reasoning import __version__, data_cli, export_cli, sandbox_cli, tasks_cli
 from air_reasoning.command_group import default_command
 from air_reasoning.config import config_schema, draft_config, render_config
 from air_reasoning.doctor.command import doctor
@@ -58,6 +58,7 @@ app.add_typer(view_app, name="view")
 app.add_typer(run_app, name="run")
 app.add_typer(sandbox_cli.app, name="sandbox")
 app.add_typer(data_cli.app, name="data")
+app.add_typer(export_cli.app, name="export")
 
 
 def main(argv: list[str] | None = None) -> int:

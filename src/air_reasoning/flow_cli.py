@@ -76,10 +76,17 @@ FLOWS = {
         folder="filter",
         words="data filter",
     ),
+    "verl-job": Flow(
+        module="integrations.verl_job",
+        config="VerlJobConfig",
+        run="export_verl_job",
+        folder="verl_job",
+        words="export verl-job",
+    ),
 }
 FlowName = Literal[
     "quickstart", "base-model", "sft", "rl", "eval", "solve", "serve", "tasks-make",
-    "data-cold-start", "data-filter",
+    "data-cold-start", "data-filter", "verl-job",
 ]  # fmt: skip
 
 ConfigFiles = Annotated[

@@ -23,6 +23,7 @@ import torch
 from air_reasoning.advantage import group_advantages
 from air_reasoning.config import Resolved, RunOptions
 from air_reasoning.display import Progress, progress
+from air_reasoning.doctor.training import check_training
 from air_reasoning.engine import Engine, open_engine
 from air_reasoning.errors import AirError, DataError
 from air_reasoning.identity import model_identity, tasks_identity
@@ -57,8 +58,7 @@ def run_rl(resolved: Resolved[RLConfig], options: RunOptions) -> None:
     config, folder = resolved.value, options.run_dir
     tasks = training_tasks(config, options.limit)
     if options.dry_run:
-        print(f"would train {config.model.folder()} on {len(tasks)} tasks for {config.steps} steps")
-        return
+        return check_training(config, tasks, folder)
     if config.processes > 1 and not launched():
         return launch(config.processes)
     parallel = join_processes(config.processes, config.engine.device)

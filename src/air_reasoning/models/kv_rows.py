@@ -65,6 +65,10 @@ class _RowLayer(CacheLayerMixin):
         """No maximum: the buffers grow."""
         return -1
 
+    def get_max_cache_shape(self) -> int:
+        """The same under its older name (transformers 5.9, which verl wants)."""
+        return -1
+
 
 class KVRows(Cache):
     """All rows of the running batch. Rows are numbered 0 .. ``count``-1 in the order of ``add``."""

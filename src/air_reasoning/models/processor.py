@@ -61,7 +61,9 @@ class Processor:
         if self.pictures == "none":
             raise DataError(f"{self.path}: a text model sees no pictures; ask without one")
         try:
-            counted = self.image_processor.get_number_of_image_patches(image.height, image.width)
+            counted = self.image_processor.get_number_of_image_patches(
+                image.height, image.width, {}
+            )
         except ValueError as error:
             raise DataError(f"picture of {image.width}x{image.height}: {error}; crop it") from None
         if self.pictures == "patches":

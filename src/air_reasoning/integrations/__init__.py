@@ -1,0 +1,1 @@
+"""Other frameworks' ways in: one file for each, for one pinned version."""
