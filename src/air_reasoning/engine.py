@@ -22,7 +22,7 @@ from air_reasoning.samplers.openai import OpenAISampler
 from air_reasoning.samplers.settings import EndpointConfig, LocalSamplerConfig
 from air_reasoning.samplers.vllm import VllmSampler
 from air_reasoning.sandbox.base import SandboxPool
-from air_reasoning.sandbox.process import ProcessPool
+from air_reasoning.sandbox.opening import open_pool
 from air_reasoning.sandbox.settings import SandboxConfig
 from air_reasoning.turn_format import TURN_FORMATS
 from air_reasoning.types import ImageRef
@@ -161,7 +161,7 @@ async def _around(
     config: EngineConfig,
     save_image: SaveImage | None,
 ) -> AsyncIterator[Engine]:
-    sandboxes = ProcessPool(config.sandbox)
+    sandboxes = open_pool(config.sandbox)
     try:
         # A sandbox that cannot start is known before anything is sampled, and no step waits for it.
         async with sandboxes.session() as session:

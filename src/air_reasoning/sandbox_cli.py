@@ -2,6 +2,7 @@
 
 air sandbox check
 air sandbox run first.py second.py --image chart.png
+air sandbox serve --host 0.0.0.0 --token-file token
 echo '{"cells": ["x = 2", "x + 1"]}' | air sandbox run --json
 """
 
@@ -112,22 +113,39 @@ def run(
             typer.echo(_as_text(number, execution), nl=False)
 
 
+@app.command()
+def serve(
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; off loopback a token is needed.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0: any free one.")] = 8090,
+    token_file: Annotated[
+        Path | None, typer.Option(help="File with the token that clients must send.")
+    ] = None,
+    config: ConfigFiles = None,
+    override: Overrides = None,
+) -> None:
+    """Run cells for clients elsewhere (sandbox.urls) until Ctrl-C."""
+    from air_reasoning.sandbox.serving import serve_sandbox
+
+    serve_sandbox(_settings(config, override), host, port, token_file)
+
+
 async def _run_cells(
     cells: list[str], images: list[Any], timeout: float | None, settings: SandboxConfig
 ) -> tuple[str, list[Execution]]:
     """One result for each cell; once the state is lost all that follow say so."""
-    from air_reasoning.sandbox.process import ProcessPool
+    from air_reasoning.sandbox.opening import open_pool
 
     executions: list[Execution] = []
     lost = False
-    async with ProcessPool(settings) as pool:
+    async with open_pool(settings) as pool:
         async with pool.session() as trial:  # the tier is known, or refused, before any cell runs
             await trial.run("1")
         async with pool.session(images) as session:
             for cell in cells:
-                lost = lost or session.state_is_lost
                 execution = await session.run(cell, timeout)
-                execution.state_lost = lost
+                execution.state_lost = lost = lost or execution.state_lost
                 executions.append(execution)
         return pool.tier, executions
 

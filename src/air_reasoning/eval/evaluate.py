@@ -174,7 +174,8 @@ def _name(config: EvalConfig, model: Path | None) -> str:
 def _fingerprint(config: EvalConfig, model: Path | None, benchmark: Benchmark) -> dict[str, Any]:
     """Whatever can move a figure: settings, the tasks' content, the weights."""
     unmoving = ("model", "data", "price", "max_connections", "max_unscored")
-    unmoving = (*unmoving, "engine.sandbox.max_sessions")
+    places = ("engine.sandbox.max_sessions", "engine.sandbox.urls", "engine.sandbox.token_env")
+    unmoving = (*unmoving, *places)
     for role in ("judge", "extractor"):
         unmoving += tuple(f"{role}.{name}" for name in UNMOVING_SIDE)
     if config.model.script is not None:

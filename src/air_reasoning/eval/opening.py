@@ -16,7 +16,7 @@ from air_reasoning.json_io import read_json
 from air_reasoning.models.shipped import shipped_model
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.scripted import ScriptedSampler
-from air_reasoning.sandbox.process import ProcessPool
+from air_reasoning.sandbox.opening import open_pool
 from air_reasoning.turn_format import TURN_FORMATS
 from air_reasoning.types import ImageRef, Task
 
@@ -36,7 +36,7 @@ async def open_for(
             yield engine
         return
     loaded = load_for(config.engine, model or shipped_model())
-    pool = ProcessPool(config.engine.sandbox)
+    pool = open_pool(config.engine.sandbox)
     turns = read_script(config.model.script, measures, tasks)
     try:
         yield Engine(

@@ -4,11 +4,11 @@ from typing import Any, cast
 
 from PIL import Image
 
-from air_reasoning.images import image_hash
 from air_reasoning.sandbox.child.frames import Frame, FrameError
 from air_reasoning.sandbox.child.pictures import MODES
+from air_reasoning.sandbox.raw_images import from_raw, reference
 from air_reasoning.sandbox.settings import SandboxConfig
-from air_reasoning.types import Execution, ImageRef
+from air_reasoning.types import Execution
 
 # The longest that the notice in place of cut text and one cut character can add.
 NOTICE_CHARS = 100
@@ -40,7 +40,7 @@ def read_reply(
     cpu_ms = header.get("cpu_ms")
     if not isinstance(cpu_ms, float) or not 0 <= cpu_ms < 1e12:
         raise FrameError(f"cpu_ms is {cpu_ms!r}")
-    images = _images(header.get("images"), frame.blobs, config)
+    images = from_raw(header.get("images"), frame.blobs, config.max_images, config.max_image_pixels)
     error = _error(header.get("error"), config)
     value = header.get("value")
     return Execution(
@@ -49,13 +49,9 @@ def read_reply(
         stderr=_text(header.get("stderr"), config),
         value=None if value is None else _text(value, config),
         error=error,
-        images=[_reference(image) for image in images],
+        images=[reference(image) for image in images],
         cpu_ms=cpu_ms,
     ), images
-
-
-def _reference(image: Image.Image) -> ImageRef:
-    return ImageRef(sha256=image_hash(image), width=image.width, height=image.height, path="")
 
 
 def _text(value: object, config: SandboxConfig) -> str:
@@ -74,24 +70,3 @@ def _error(value: object, config: SandboxConfig) -> dict[str, str] | None:
     if fields.keys() != {"type", "message", "traceback"}:
         raise FrameError("error has other fields than type, message and traceback")
     return {key: _text(text, config) for key, text in fields.items()}
-
-
-def _images(shapes: object, blobs: list[bytes], config: SandboxConfig) -> list[Image.Image]:
-    if not isinstance(shapes, list):
-        raise FrameError("images is not a list")
-    entries = cast(list[object], shapes)
-    if len(entries) != len(blobs) or len(blobs) > config.max_images:
-        raise FrameError(f"{len(entries)} images announced, {len(blobs)} sent")
-    return [_image(shape, pixels, config) for shape, pixels in zip(entries, blobs, strict=True)]
-
-
-def _image(shape: object, pixels: bytes, config: SandboxConfig) -> Image.Image:
-    match shape:
-        case [str(mode), int(width), int(height)] if mode in MODES:
-            size = width * height * MODES[mode]
-            allowed = 0 < width <= config.max_image_pixels and height > 0
-            if allowed and len(pixels) == size and width * height <= config.max_image_pixels:
-                return Image.frombytes(mode, (width, height), pixels)
-        case _:
-            pass
-    raise FrameError(f"image {shape!r:.80} with {len(pixels)} bytes")

@@ -10,12 +10,11 @@ from typing import Any, Protocol, TypeVar
 from PIL import Image
 
 from air_reasoning.errors import SandboxError
-from air_reasoning.images import as_rgb
 from air_reasoning.sandbox.base import is_void
 from air_reasoning.sandbox.child.frames import Frame, FrameError, pack
-from air_reasoning.sandbox.child.pictures import MODES
 from air_reasoning.sandbox.link import Ended, SessionProcess
 from air_reasoning.sandbox.parent import Zygote
+from air_reasoning.sandbox.raw_images import to_raw
 from air_reasoning.sandbox.reply import read_reply
 from air_reasoning.sandbox.settings import SandboxConfig
 from air_reasoning.types import Execution, ExecutionStatus
@@ -76,9 +75,8 @@ class ProcessSession:
         self._cells += 1
         if is_void(code):
             return Execution(status="ok", tier=self._pool.tier, state_lost=self.state_is_lost)
-        if len(code) > MAX_CODE_CHARS:
-            message = f"cell of {len(code)} characters, at most {MAX_CODE_CHARS} allowed"
-            return _failure("error", "CellTooLong", message)
+        if answer := too_long(code):
+            return answer
         async with self._turn:
             self._awake()
             try:
@@ -127,9 +125,8 @@ class ProcessSession:
 
     def _opening(self) -> tuple[dict[str, Any], list[bytes]]:
         """What the first cell of a process brings along."""
-        images = [image if image.mode in MODES else as_rgb(image) for image in self._images]
-        shapes = [[image.mode, image.width, image.height] for image in images]
-        return {"seed": self._seed, "images": shapes}, [image.tobytes() for image in images]
+        shapes, pixels = to_raw(self._images)
+        return {"seed": self._seed, "images": shapes}, pixels
 
     async def _exchange(self, process: SessionProcess, frame: bytes, timeout_s: float) -> Execution:
         sent = asyncio.get_running_loop().time()
@@ -157,7 +154,7 @@ class ProcessSession:
     def _lost(self, ended: Ended) -> Execution:
         if ended.how == "lost":
             self._zygote.kill()  # it is gone, or hangs: no other session may come from it
-        return _failure("lost", "SandboxLost", ended.detail)
+        return failure("lost", "SandboxLost", ended.detail)
 
     async def _result(self, process: SessionProcess, outcome: Frame | Ended) -> Execution:
         """What the model sees of a reply, or of an end that was not the deadline's."""
@@ -175,10 +172,10 @@ class ProcessSession:
         match outcome.how:
             case "exited":
                 message = f"the Python process ended with {outcome.detail}; variables are lost"
-                return _failure("killed", "ProcessDied", message)
+                return failure("killed", "ProcessDied", message)
             case "broke_protocol":
                 message = f"the Python process was killed for a malformed reply ({outcome.detail})"
-                return _failure("killed", "ProtocolError", f"{message}; variables are lost")
+                return failure("killed", "ProtocolError", f"{message}; variables are lost")
             case "failed" | "lost":
                 return self._lost(outcome)
 
@@ -218,7 +215,16 @@ async def _within(future: asyncio.Future[ResultT], seconds: float) -> ResultT | 
     return future.result() if future.done() else None
 
 
-def _failure(status: ExecutionStatus, kind: str, message: str) -> Execution:
+def too_long(code: str) -> Execution | None:
+    """The answer to a cell that is longer than any may be."""
+    if len(code) <= MAX_CODE_CHARS:
+        return None
+    message = f"cell of {len(code)} characters, at most {MAX_CODE_CHARS} allowed"
+    return failure("error", "CellTooLong", message)
+
+
+def failure(status: ExecutionStatus, kind: str, message: str) -> Execution:
+    """A result that did not come from the cell."""
     error = {"type": kind, "message": message, "traceback": f"{kind}: {message}\n"}
     return Execution(status=status, error=error)
 

@@ -52,6 +52,11 @@ class SandboxConfig(Config):
     """Seconds without a cell after which a session's process is ended."""
     recycle_sessions: int = Field(default=20_000, ge=1)
     """Sessions after which a parent process is replaced; its sessions go on."""
+    urls: tuple[str, ...] = ()
+    """Addresses of sandbox servers (`air sandbox serve`) to run cells on instead of this machine;
+    the limits of a session are then theirs, and only timeout_s and max_sessions are ours."""
+    token_env: str = "SANDBOX_TOKEN"
+    """Environment variable with the token of these servers."""
     packages: str | None = None
     """Interpreter (3.11 or newer), or folder of a virtual environment, whose packages the cells
     see; unset: the one that runs this."""
