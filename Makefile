@@ -66,7 +66,7 @@ format: $(STAMP)
 # A peer to be compared with, in an environment of its own: nothing of ours imports it.
 trl-env:
 	test -x .venv-trl/bin/python || $(PYTHON) -m venv .venv-trl
-	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt 'trl==1.16.0' torch datasets peft pillow
+	.venv-trl/bin/python -m pip install --quiet --constraint constraints.txt 'trl==1.16.0' torch datasets peft pillow orjson pydantic pyyaml
 
 # verl wants an older transformers than ours, hence an environment of its own.
 VERL_PYTHON ?= .venv-verl/bin/python

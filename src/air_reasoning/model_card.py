@@ -1,5 +1,6 @@
 """The README of a checkpoint: how it was made, on what, and how well it does - numbers included."""
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -38,8 +39,9 @@ tokenizer = AutoTokenizer.from_pretrained(FOLDER)
    code, every cell executed in the sandbox, kept only if the answer is right; vision
    frozen. {rounds}
 
-Held out: the tables {held_out} and the last 347 of scikit-learn's handwritten digits. The names are
-not held out: the words of the test pictures occur in training, with other values.
+Held out: the tables {held_out}
+and the last 347 of scikit-learn's handwritten digits. The names are not held out: the words of the
+test pictures occur in training, with other values.
 """
 
 _SETTINGS = ("seed", "reading_steps", "reading_batch", "tasks")
@@ -81,7 +83,8 @@ def _rounds(rounds: Sequence[Mapping[str, Any]]) -> str:
         f" text ({100 * r['practice_programs']:.0f} % programs, else comparisons and sums)"
         for r in rounds
     ]
-    return "\n   ".join(f"Round {n}: {text}." for n, text in enumerate(told, 1))
+    text = " ".join(f"Round {n}: {text}." for n, text in enumerate(told, 1))
+    return textwrap.fill(text, width=92, subsequent_indent="   ")
 
 
 def _table(metrics: Mapping[str, Any]) -> str:
