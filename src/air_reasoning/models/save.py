@@ -19,7 +19,8 @@ def save_model(loaded: LoadedModel, folder: Path, *, dtype: torch.dtype | None =
     model = loaded.model if dtype is None else copy.deepcopy(loaded.model).to(dtype)
     model.save_pretrained(folder)
     loaded.tokenizer.save_pretrained(folder)
-    loaded.image_processor.save_pretrained(folder)
+    if loaded.image_processor is not None:
+        loaded.image_processor.save_pretrained(folder)
 
 
 def load_weights(model: Any, folder: Path) -> None:
