@@ -10,7 +10,8 @@ that waits for the whole batch before each turn, as batch-synchronous trainers d
 - idle share: of places times the time until the last request got its place; a place is idle from
   the moment at which its turn was to end. Behind that is the end of the batch, where nothing is
   left to ask for; the share with it is printed, too;
-- CPU time of this process a turn: the loop and its side of the sandbox, not the sandbox's own;
+- CPU time of this process a turn: the loop and its side of the sandbox; and of the sandbox's own
+  processes a cell, of which a new session is the larger part;
 - the peak of memory, less what it was before, a trajectory.
 
 ``--sandbox-ms`` puts a wait in the sandbox's place: what is left is ours. Wall times of a loaded
@@ -139,6 +140,7 @@ async def measure(options: argparse.Namespace, lockstep: bool) -> dict[str, floa
     task = Task(id="t", prompt=[Part(kind="text", text="?")], images=[], answer=Answer(value="1"))
     config = RolloutConfig(max_turns=TURNS, max_new_tokens=10_000)
     memory, cpu, began = peak_kb(), time.process_time(), time.perf_counter()
+    below = children_s()
     done = await asyncio.gather(
         *(rollout(task, engine, config, trajectory_id=str(n), seed=n) for n in range(count))
     )
@@ -150,8 +152,15 @@ async def measure(options: argparse.Namespace, lockstep: bool) -> dict[str, floa
         "idle share": sampler.idle(began, max(start for start, _ in sampler.spans)),
         "idle share, end too": sampler.idle(began, ended),
         "CPU ms a turn": 1000 * cpu / (count * TURNS),
+        "sandbox CPU ms a cell": 1000 * (children_s() - below) / (count * (TURNS - 1)),
         "KB a trajectory": (peak_kb() - memory) / count,
     }
+
+
+def children_s() -> float:
+    """CPU time of processes that this one started and that have ended."""
+    spent = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return spent.ru_utime + spent.ru_stime
 
 
 def peak_kb() -> int:
@@ -171,11 +180,11 @@ def main() -> None:
     options = parser.parse_args()
     ours = asyncio.run(measure(options, lockstep=False))
     if options.only == "turn-loop":
-        print("\n".join(f"{name:20} {value:10.3f}" for name, value in ours.items()))
+        print("\n".join(f"{name:22} {value:10.3f}" for name, value in ours.items()))
         return
     batch = asyncio.run(measure(options, lockstep=True))
     for name, value in ours.items():
-        print(f"{name:20} {value:10.3f}   batch-synchronous {batch[name]:10.3f}")
+        print(f"{name:22} {value:10.3f}   batch-synchronous {batch[name]:10.3f}")
     print(f"batch-synchronous / turn loop: {batch['wall s'] / ours['wall s']:.2f}")
 
 

@@ -1,9 +1,13 @@
 """The vLLM sampler against a server that answers as vLLM 0.32.0 was recorded to answer."""
 
 import asyncio
+import json
 import os
+import shutil
+from dataclasses import replace
 
 import pytest
+import torch
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
@@ -12,6 +16,7 @@ from starlette.routing import Route
 from air_reasoning.api import question_task
 from air_reasoning.engine import EngineConfig, open_endpoint
 from air_reasoning.errors import SamplerError
+from air_reasoning.models.load import load_model
 from air_reasoning.models.processor import load_processor
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.base import SampleRequest, SamplingParams
@@ -220,23 +225,63 @@ def test_adapters_and_checkpoints_are_loaded(processor, serving, tmp_path):
     assert server.bodies[0]["model"] == "policy-2"
 
 
+def test_a_checkpoint_whose_pictures_vllm_would_not_normalise_is_refused(
+    processor, serving, tiny_model, tmp_path
+):
+    folder = shutil.copytree(tiny_model, tmp_path / "bare")
+    file = folder / "preprocessor_config.json"
+    settings = json.loads(file.read_text())
+    for name in ("image_mean", "image_std", "do_normalize"):
+        del settings[name]
+    file.write_text(json.dumps(settings))
+
+    async def job(sampler):
+        await sampler.connect()
+
+    with pytest.raises(SamplerError, match="names neither image_mean"):
+        run(load_processor(folder), serving, [Vllm(processor)], job)
+
+
 @pytest.mark.skipif("VLLM_URL" not in os.environ, reason="make test-vllm names a running vLLM")
+@pytest.mark.timeout(600)
 def test_a_real_vllm():
-    """Needs VLLM_URL and VLLM_CHECKPOINT, the folder that the server runs."""
+    """Two turns with pictures have the log-probabilities that transformers gives them.
+
+    Needs VLLM_URL and VLLM_CHECKPOINT, the folder that the server runs in float32.
+    """
     endpoint = EndpointConfig(
-        url=os.environ["VLLM_URL"], api="vllm", processor=os.environ["VLLM_CHECKPOINT"]
-    )
-    images = [Image.new("RGB", (84, 56), "red"), Image.new("RGB", (56, 84), "blue")]
+        url=os.environ["VLLM_URL"], api="vllm", processor=os.environ["VLLM_CHECKPOINT"],
+        require_processed_logprobs=True,
+    )  # fmt: skip
+    images = [Image.new("RGB", (84, 56), "red"), Image.effect_noise((56, 84), 90).convert("RGB")]
 
     async def main():
         async with open_endpoint(endpoint, EngineConfig()) as engine:
-            sampler, renderer = engine.sampler, engine.renderer
-            first = request(sampler._processor, images[:1], max_tokens=6)
-            one = await sampler.sample(first)
-            longer = first.token_ids + one.token_ids + renderer.output_ids("3", images[1:])
-            first.token_ids, first.images = longer, images
-            return one, await sampler.sample(first)
+            first = request(engine.sampler._processor, images[:1], max_tokens=6)
+            one = await engine.sampler.sample(first)
+            result = engine.renderer.output_ids("3", images[1:])
+            longer = replace(
+                first, token_ids=first.token_ids + one.token_ids + result, images=images
+            )
+            return [(first, one), (longer, await engine.sampler.sample(longer))]
 
-    for completion in asyncio.run(main()):
+    loaded = load_model(os.environ["VLLM_CHECKPOINT"])
+    for asked, completion in asyncio.run(main()):
         assert len(completion.token_ids) == len(completion.logprobs) > 0
-        assert all(logprob <= 0 for logprob in completion.logprobs)
+        expected = plain_logprobs(loaded, asked, completion.token_ids)
+        difference = (expected - torch.tensor(completion.logprobs)).abs().max()
+        assert float(difference) < 1e-3
+
+
+@torch.no_grad()
+def plain_logprobs(loaded, asked, ids):
+    """Of ``ids`` after the request, by transformers' own forward; placeholders are banned."""
+    whole = torch.tensor([asked.token_ids + ids])
+    values, grid = loaded.pixels(asked.images)
+    pictures = (whole == loaded.image_token_id).int()
+    output = loaded.model(
+        input_ids=whole, pixel_values=values, image_grid_thw=grid, mm_token_type_ids=pictures
+    )
+    logits = output.logits[0, len(asked.token_ids) - 1 : -1].float()
+    logits[:, list(loaded.placeholder_ids)] = -torch.inf
+    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0]

@@ -14,6 +14,7 @@ Log-probabilities are of the distribution sampled from only if the server runs w
 """
 
 import asyncio
+import json
 from collections import Counter
 from pathlib import Path
 from typing import Any, Literal, cast
@@ -62,9 +63,11 @@ class VllmSampler:
         """Ask every server what it can do; returns one line for the user.
 
         Raises:
-            SamplerError: one is not there, is no vLLM, or its log-probabilities are not of the
-                distribution sampled from and ``require_processed_logprobs`` is set.
+            SamplerError: one is not there, is no vLLM, its pictures would not be normalised, or its
+                log-probabilities are not of the distribution sampled from and
+                ``require_processed_logprobs`` is set.
         """
+        _check_normalisation(self._processor)
         self.processed_logprobs = True
         for client in self.clients:
             rows = (await client.get("/v1/models"))["data"]
@@ -248,6 +251,24 @@ class VllmSampler:
             text=self._text.decode(ids),
             finish_reason=reason,
             policy_version=self.policy_version,
+        )
+
+
+def _check_normalisation(processor: Processor) -> None:
+    """VLLM normalises pixels itself, by the file alone; transformers also knows defaults.
+
+    Raises:
+        SamplerError: the file leaves them out, so that the server's model would see other pictures.
+    """
+    file = processor.path / "preprocessor_config.json"
+    if processor.pictures == "none" or not file.is_file():
+        return
+    named = json.loads(file.read_text())
+    if "do_normalize" not in named and "image_mean" not in named:
+        raise SamplerError(
+            f"{file}: names neither image_mean nor do_normalize, so vLLM would not normalise "
+            "pictures; load it with transformers' AutoImageProcessor, save_pretrained, and restart "
+            "the server"
         )
 
 
