@@ -15,7 +15,7 @@ from pydantic import Field
 from air_reasoning.chat_renderer import ChatRenderer
 from air_reasoning.config import Config
 from air_reasoning.errors import ConfigError
-from air_reasoning.models.processor import load_processor
+from air_reasoning.models.processor import Processor, load_processor
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.base import Sampler
 from air_reasoning.samplers.openai import OpenAISampler
@@ -123,10 +123,12 @@ async def open_endpoint(
     *,
     save_image: SaveImage | None = None,
     told: Callable[[str], None] | None = None,
+    processor: Processor | None = None,
 ) -> AsyncIterator[Engine]:
     """Open everything around a model behind HTTP; loads no torch.
 
-    ``told`` gets one line about what was found there.
+    ``told`` gets one line about what was found there. ``processor`` stands for
+    ``endpoint.processor`` where the checkpoint is in memory.
 
     Raises:
         ConfigError: no address, or a bad one. SamplerError: the server is not there or not usable.
@@ -138,10 +140,10 @@ async def open_endpoint(
     sampler: OpenAISampler | VllmSampler
     renderer: Renderer | ChatRenderer
     if endpoint.api == "vllm":
-        if not endpoint.processor:
+        if processor is None and not endpoint.processor:
             raise ConfigError("endpoint.processor: must be set for api vllm: the model's folder")
         pixels = {"min_pixels": config.min_pixels, "max_pixels": config.max_pixels}
-        processor = load_processor(endpoint.processor, **pixels)
+        processor = processor or load_processor(endpoint.processor, **pixels)
         sampler = VllmSampler(processor, endpoint)
         renderer = Renderer(processor, form, config.system_prompt)
     else:

@@ -57,6 +57,20 @@ class Learner:
                 yield
 
 
+def lay_weights(learner: Learner, folder: Path, version: int) -> Path:
+    """The weights in a folder of their own, where a server reads them; the last two are kept.
+
+    With an adapter this is the adapter alone.
+    """
+    to = folder / f"policy-{version}"
+    if learner.adapter is None:
+        save_model(learner.loaded, to)
+    else:
+        save_adapter(learner.adapter, to)
+    shutil.rmtree(folder / f"policy-{version - 2}", ignore_errors=True)
+    return to
+
+
 def open_learner(config: RLConfig, parallel: Parallel) -> Learner:
     """Load the model and set up what ``config`` says. Raises DataError, ConfigError."""
     loaded = load_for(config.engine, config.model.folder())
@@ -66,7 +80,7 @@ def open_learner(config: RLConfig, parallel: Parallel) -> Learner:
     if config.gradient_checkpointing:
         loaded.model.gradient_checkpointing_enable({"use_reentrant": False})
     spread = config.sharding == "fsdp2" and parallel.world > 1
-    copied = spread or config.max_staleness > 0
+    copied = spread or (config.max_staleness > 0 and not config.endpoint.url)
     sampling = replace(loaded, model=copy.deepcopy(loaded.model)) if copied else loaded
     if spread:
         shard(loaded.model)

@@ -17,6 +17,8 @@ from air_reasoning.optim import OptimizerConfig
 from air_reasoning.reading_anchor import AnchorConfig
 from air_reasoning.reward import RewardConfig
 from air_reasoning.rollout_setup import RolloutConfig
+from air_reasoning.samplers.settings import UNMOVING as ENDPOINT_UNMOVING
+from air_reasoning.samplers.settings import EndpointConfig
 from air_reasoning.training_samples import SamplesConfig
 
 
@@ -85,6 +87,12 @@ class RLConfig(Config):
     """Low-rank adapters instead of whole weights."""
     engine: EngineConfig = EngineConfig()
     """The model's surroundings."""
+    endpoint: EndpointConfig = EndpointConfig()
+    """vLLM servers that roll out instead of this process (api vllm; processor is the model's own);
+    they are given the new weights before each step."""
+    weights_folder: Path | None = None
+    """Where new weights are laid for the servers, which have to read the same path; None: the
+    folder ``weights`` of the run."""
     alarms: AlarmConfig = AlarmConfig()
     """Bands that figures should stay in."""
     save_every: int = Field(default=20, ge=1)
@@ -109,6 +117,12 @@ class RLConfig(Config):
                 "rollout.temperature is 0: greedy roll-outs are all alike and teach nothing; "
                 "set it to 1"
             )
+        if self.endpoint.url and self.endpoint.api != "vllm":
+            raise ValueError(
+                "endpoint.api has to be vllm: training needs token ids and log-probabilities"
+            )
+        if self.endpoint.url and self.processes > 1:
+            raise ValueError("endpoint does not go with processes above 1; the servers roll out")
         if self.gradient_checkpointing and self.layout == "shared":
             raise ValueError(
                 "gradient_checkpointing cannot keep the prompt's cache that layout: shared needs; "
@@ -122,5 +136,6 @@ class RLConfig(Config):
 UNMOVING = (
     *("model", "tasks", "threads", "processes", "sharding", "alarms"),
     *("save_every", "keep_last", "best_by", "write_every"),
+    *("weights_folder", *(f"endpoint.{name}" for name in ENDPOINT_UNMOVING)),
 )
 """Settings that change no result, or are known by content instead of by path."""

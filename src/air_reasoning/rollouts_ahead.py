@@ -13,6 +13,7 @@ the clock.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -96,8 +97,10 @@ class RolloutsAhead:
             await asyncio.gather(self._producer, return_exceptions=True)
 
 
-def _snapshot(weights: Any) -> dict[str, Any]:
+def _snapshot(weights: Any) -> dict[str, Any] | Path:
     """A state that training does not change; what it does not train is shared."""
+    if isinstance(weights, Path):  # laid down for a server
+        return weights
     if isinstance(weights, Mapping):
         return dict(weights)  # gathered from several processes: nobody else's
     moving = {name for name, p in weights.named_parameters() if p.requires_grad}

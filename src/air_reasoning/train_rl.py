@@ -13,10 +13,11 @@ Several processes run this same loop, each with its share of the groups; only th
 import asyncio
 import random
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import torch
 
@@ -25,10 +26,11 @@ from air_reasoning.config import Resolved, RunOptions
 from air_reasoning.display import Progress, progress
 from air_reasoning.doctor.training import check_training
 from air_reasoning.engine import Engine, open_engine
+from air_reasoning.engine import Engine, SaveImage, open_endpoint, open_engine
 from air_reasoning.errors import AirError, DataError
 from air_reasoning.identity import model_identity, tasks_identity
 from air_reasoning.images import save_blob
-from air_reasoning.learner import Learner, open_learner, restore, save_final
+from air_reasoning.learner import Learner, lay_weights, open_learner, restore, save_final
 from air_reasoning.parallel import Parallel, join_processes, launch, launched
 from air_reasoning.policy_update import update
 from air_reasoning.reward import score_group
@@ -38,6 +40,7 @@ from air_reasoning.rl_metrics import ScoredGroup, Step, step_metrics
 from air_reasoning.rollout import rollout_groups
 from air_reasoning.rollouts_ahead import RolloutsAhead
 from air_reasoning.run_dir import RunDir, config_fingerprint
+from air_reasoning.samplers.base import Sampler
 from air_reasoning.scoring import score_trajectory
 from air_reasoning.task_files import read_tasks
 from air_reasoning.training_samples import (
@@ -108,20 +111,44 @@ async def train_rl(
     journal = Journal.opened(learner, config, folder, run, bar, start, position)
     keep_image = partial(save_blob, folder=folder / "blobs")
     with learner.remember_pictures(), journal.saved_when_interrupted():
-        async with open_engine(learner.sampling, config.engine, save_image=keep_image) as engine:
+        async with _rolling_out(learner, config, keep_image) as engine:
             make = partial(roll_out, tasks, engine, config, learner.parallel.beside())
             async with RolloutsAhead(
                 make, engine.sampler, config.max_staleness, range(start, config.steps), position
             ) as rollouts:
                 for step in range(start, config.steps):
-                    await rollouts.publish(learner.weights(), version=step)
+                    await rollouts.publish(_weights(learner, config, folder, step), version=step)
                     rolled = await rollouts.next()
                     samples, counts = training_samples(rolled.informative, config.samples)
                     moved = await rollouts.while_they_run(
                         partial(update, learner, samples, rolled.tasks, config, step)
                     )
                     metrics = step_metrics(rolled, samples, step) | counts | moved
+                    metrics |= _requests(engine.sampler)
                     journal.write(step + 1, rolled, metrics)
+
+
+def _rolling_out(
+    learner: Learner, config: RLConfig, save_image: SaveImage
+) -> AbstractAsyncContextManager[Engine]:
+    """The engine: vLLM servers if there are any, else the model in this process."""
+    if not config.endpoint.url:
+        return open_engine(learner.sampling, config.engine, save_image=save_image)
+    endpoint = config.endpoint.model_copy(update={"require_processed_logprobs": True})
+    return open_endpoint(endpoint, config.engine, save_image=save_image, processor=learner.sampling)
+
+
+def _weights(learner: Learner, config: RLConfig, folder: Path, step: int) -> Any:
+    """The weights as the sampler takes them: a model, a state, or a folder for the servers."""
+    if not config.endpoint.url:
+        return learner.weights()
+    return lay_weights(learner, config.weights_folder or folder / "weights", step)
+
+
+def _requests(sampler: Sampler) -> dict[str, float]:
+    """What a remote sampler has counted so far: requests, retries, lost connections, ..."""
+    counts: dict[str, int] = getattr(sampler, "counts", {})
+    return {f"engine/{name}": float(count) for name, count in counts.items()}
 
 
 async def roll_out(
