@@ -192,11 +192,13 @@ def test_solve_takes_pictures_of_all_kinds(chat_server, tmp_path, capsys, kind, 
 
 def test_solve_refuses_a_picture_of_fifty_thousand_a_side(chat_server, tmp_path, capsys):
     """Made by hand: a head that promises 2.5 gigapixels, so that nothing may be decoded."""
+    data = b"\x89PNG\r\n\x1a\n"
     head = struct.pack(">IIBBBBB", 50_000, 50_000, 8, 2, 0, 0, 0)
-    chunk = b"IHDR" + head
-    data = b"\x89PNG\r\n\x1a\n" + struct.pack(">I", len(head)) + chunk
-    data += struct.pack(">I", zlib.crc32(chunk))
+    for chunk in (b"IHDR" + head, b"IDAT" + zlib.compress(b"")):
+        data += struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk))
     (tmp_path / "huge.png").write_bytes(data)
     words = ["solve", tmp_path / "huge.png", "-q", "?", "--endpoint", chat_server.url]
     assert air(*words) == 2
-    assert "50000x50000" in capsys.readouterr().err
+    err = capsys.readouterr().err
+    assert "huge.png: Image size (2500000000 pixels)" in err
+    assert err.rstrip().endswith("shrink it")
