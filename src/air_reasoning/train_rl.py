@@ -25,7 +25,6 @@ from air_reasoning.advantage import group_advantages
 from air_reasoning.config import Resolved, RunOptions
 from air_reasoning.display import Progress, progress
 from air_reasoning.doctor.training import check_training
-from air_reasoning.engine import Engine, open_engine
 from air_reasoning.engine import Engine, SaveImage, open_endpoint, open_engine
 from air_reasoning.errors import AirError, DataError
 from air_reasoning.identity import model_identity, tasks_identity
