@@ -18,6 +18,9 @@ SORTABLE = (
 )
 MAX_SEARCHED = 200
 """Characters of a searched text that the index is asked for; the rest is compared in the texts."""
+RARE = 5_000
+"""Texts that hold all that is searched for; if they are more, the index is not asked which."""
+_HOLDING = "SELECT rowid FROM trigrams WHERE trigrams MATCH ?"
 _CORRECT = {"right": "correct = 1", "wrong": "correct = 0", "unscored": "correct IS NULL"}
 _CODE = {"used": "calls > 0", "none": "calls = 0 AND banned = 0", "banned": "banned = 1"}
 _ERROR = {"failed": "failed > 0", "clean": "failed = 0"}
@@ -141,13 +144,20 @@ def _where(connection: sqlite3.Connection, chosen: Filter) -> tuple[str, list[An
     join = ""
     if chosen.text:
         join = "JOIN texts ON texts.n = rows.n"
-        if len(chosen.text) >= 3 and has_trigrams(connection):
-            terms.append("rows.n IN (SELECT rowid FROM trigrams WHERE trigrams MATCH ?)")
-            values.append(_trigrams(chosen.text))
+        parts = _trigrams(chosen.text)
+        if parts and has_trigrams(connection) and _is_rare(connection, parts):
+            terms.append(f"rows.n IN ({_HOLDING})")
+            values.append(parts)
         terms.append("texts.text LIKE ? ESCAPE '\\'")
         escaped = chosen.text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values.append(f"%{escaped}%")
     return f"{join} {'WHERE ' + ' AND '.join(terms) if terms else ''}", values
+
+
+def _is_rare(connection: sqlite3.Connection, parts: str) -> bool:
+    """Whether few texts hold them all; of many, reading them in order finds a page sooner."""
+    held = connection.execute(f"SELECT count(*) FROM ({_HOLDING} LIMIT {RARE})", [parts])
+    return held.fetchone()[0] < RARE
 
 
 def _trigrams(text: str) -> str:
