@@ -17,10 +17,12 @@ from air_reasoning.eval.benchmarks import (
     olympiadbench,
     wemath,
 )
+from air_reasoning.eval.benchmarks.adapter import official_scorer
 from air_reasoning.eval.benchmarks.olympiad_judge import official_answer, official_equal
 from air_reasoning.eval.judge import ExtractorConfig, JudgeConfig, says_the_same, side_models
 from air_reasoning.eval.known import BENCHMARKS, find_adapter
 from air_reasoning.eval.score import score_file
+from air_reasoning.types import Answer, Task
 
 
 @pytest.fixture(autouse=True)
@@ -279,6 +281,29 @@ def test_generic_file(tmp_path):
     put(tmp_path / "mine.jsonl", [rows[1], rows[1]])
     with pytest.raises(DataError, match=r"row 2: id '2' is there twice"):
         generic.load(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "gold", "kind", "given"),
+    [
+        ("wemath", "C", "choice", "C"),
+        ("geoqa", "B", "choice", "B"),
+        ("dynamath", "B", "choice", "(B)"),
+        ("dynamath", "6.283", "float", "6.2832"),
+        ("logicvista", "A, C", "choice", "C and A"),
+        ("mathvista", "3", "int", "3"),
+        ("mathvision", "\\frac{1}{2}", "expr", "\\frac{1}{2}"),
+        ("mathverse", "118°", "expr", "118°"),
+        ("chartqa", "12", "float", "12.1"),
+    ],
+)
+def test_official_rules_read_what_stands_in_our_answer_tag(name, gold, kind, given):
+    task = Task(id="x", prompt=[], images=[], answer=Answer(value=gold, type=kind), meta={})
+    score = official_scorer(find_adapter(name))
+    for inner in (given, f"\\boxed{{{given}}}"):
+        verdict = score(task, f"<think>9 or D</think><answer>{inner}</answer>")
+        assert (verdict.correct, verdict.route) == (True, "answer_tag")
+    assert not score(task, "<answer>D</answer>").correct
 
 
 @pytest.mark.parametrize("name", [name for name in BENCHMARKS if name != "generic"])

@@ -5,7 +5,13 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from air_reasoning.errors import ConfigError
-from air_reasoning.eval.benchmarks.adapter import Adapter, OwnFigures, Scorer, strict_verdict
+from air_reasoning.eval.benchmarks.adapter import (
+    Adapter,
+    OwnFigures,
+    Scorer,
+    official_scorer,
+    strict_verdict,
+)
 from air_reasoning.eval.judge import SideModels, check_roles, with_models
 from air_reasoning.eval.known import BENCHMARKS, data_folder, find_adapter
 from air_reasoning.eval.settings import EvalConfig
@@ -76,7 +82,7 @@ def _of_adapter(adapter: Adapter, place: Path, config: EvalConfig) -> Benchmark:
     split = config.split or adapter.splits[0]
     tasks = adapter.load(place, split)
     strict = config.scoring == "strict"
-    score = adapter.strict if strict else adapter.official
+    score = adapter.strict if strict else official_scorer(adapter)
     notes = [] if strict or not adapter.judged_by_model else [adapter.judged_by_model]
     return Benchmark(
         tasks=tasks,

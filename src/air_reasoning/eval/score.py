@@ -15,7 +15,7 @@ from typing import Any, Literal
 
 from air_reasoning.answers import Verdict
 from air_reasoning.errors import ConfigError, DataError
-from air_reasoning.eval.benchmarks.adapter import Adapter, Scorer, official_id
+from air_reasoning.eval.benchmarks.adapter import Adapter, Scorer, official_id, official_scorer
 from air_reasoning.eval.judge import SideModels, check_roles, with_models
 from air_reasoning.eval.known import data_folder
 from air_reasoning.eval.responses import first_value, read_responses
@@ -149,7 +149,7 @@ def _scorer(
     if mode == "strict":
         return (adapter.strict if start == "response" else adapter.strict_extraction), ""
     if start == "response":
-        return adapter.official, ""
+        return official_scorer(adapter), ""
     if adapter.for_outputs is not None:
         return adapter.for_outputs(rows)
     return adapter.official_extraction, ""
@@ -177,9 +177,11 @@ def _tasks(
         unknown = sorted(set(ids) - tasks.keys())
         if not unknown:
             return name, tasks
+        plain = unknown[0].lstrip("0")
+        why = f"write it without zeros, {plain!r}" if plain in tasks else "is it the right split?"
         error = DataError(
             f"{responses}: {len(unknown)} ids are of no item of {adapter.title} {name}, first "
-            f"{unknown[0]!r}; is it the right benchmark and split?"
+            f"{unknown[0]!r}; {why}"
         )
     assert error is not None
     raise error

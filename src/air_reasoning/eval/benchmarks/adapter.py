@@ -5,11 +5,11 @@ that file. ``eval/known.py`` finds it by name.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-from air_reasoning.answers import Verdict, check_answer, compare
+from air_reasoning.answers import Verdict, check_answer, compare, extract_answer
 from air_reasoning.errors import DataError
 from air_reasoning.images import image_hash, open_image
 from air_reasoning.intervals import Metric, bootstrap
@@ -125,6 +125,23 @@ class Adapter:
     extracted_by_model: bool = False
     needs_no_model: Callable[[Task, str], str] | None = None
     download: str = ""
+
+
+def official_scorer(adapter: Adapter) -> Scorer:
+    r"""``adapter.official``, but what stands in ``<answer>`` is an extracted answer already.
+
+    The benchmarks' own rules know no such tag: the letter behind We-Math's last "Answer" or
+    DynaMath's JSON is not to be found in ``<answer>\boxed{B}</answer>``.
+    """
+
+    def score(task: Task, text: str) -> Verdict:
+        if "</answer>" in text:
+            found = extract_answer(text, task.answer.type, task.choices)
+            if found.route == "answer_tag":
+                return replace(adapter.official_extraction(task, found.text), route=found.route)
+        return adapter.official(task, text)
+
+    return score
 
 
 def official_id(task: Task) -> str:
