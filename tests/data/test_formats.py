@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from air_reasoning.cli import main
+from air_reasoning.data import importing
 from air_reasoning.data.exporting import export_data
 from air_reasoning.data.formats import dialogue, record
 from air_reasoning.data.formats.containers import read_rows
@@ -286,6 +287,22 @@ def test_a_row_that_cannot_be_taken_over_is_counted_with_its_reason(tmp_path, ch
     good = {"problem": "<image>How many?", "answer": "3", "images": ["photo.png"]}
     _, counts = imported(tmp_path, [good, good | change, good])
     assert (counts.rows, counts.tasks, dict(counts.rejected)) == (3, 2, {reason: 1})
+
+
+def test_the_split_is_told_by_the_row_the_option_or_the_name_of_the_file(tmp_path):
+    row = {"problem": "How many?", "answer": "3"}
+    for name, split in (
+        ("test-00000-of-00001.jsonl", "test"),
+        ("a_val.jsonl", "dev"),
+        ("contest.jsonl", "train"),
+    ):
+        ((task, _),), _ = imported(tmp_path, [row], name)
+        assert task.meta["split"] == split
+    ((task, _),), _ = imported(tmp_path, [row], "test.jsonl", split="train")
+    assert task.meta["split"] == "train"
+    ((task, _),), _ = imported(tmp_path, [VERL], "test.parquet")
+    assert task.meta["split"] == "train"
+    assert doctest.testmod(importing).failed == 0
 
 
 def test_a_second_question_is_no_output(tmp_path):

@@ -29,7 +29,9 @@ def import_command(
     folder: Annotated[Path, typer.Argument(help="Folder to write.")],
     format_name: FormatOption = "auto",
     images: Images = None,
-    split: Annotated[str, typer.Option(help="Split of tasks that have none.")] = "train",
+    split: Annotated[
+        str, typer.Option(help="Of tasks that have none.  [default: by file name, else train]")
+    ] = "",
     limit: Limit = None,
     display: DisplayOption = "rich",
 ) -> None:

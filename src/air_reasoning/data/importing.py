@@ -6,10 +6,12 @@ A row that cannot be taken over is counted with its reason and goes to ``rejecte
 that is not what it says is an error. One row at a time is held.
 """
 
+import re
 from collections import Counter, OrderedDict
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -114,7 +116,7 @@ class PictureStore:
     def _ref(self, picture: Picture) -> ImageRef:
         if isinstance(picture, bytes):
             try:
-                return self._stored(decode_image(picture, "embedded picture"))
+                return self._kept(decode_image(picture, "embedded picture"))
             except DataError as error:
                 raise RowError("broken_image", str(error)) from None
         path = next((p for b in self._bases if (p := b / picture).is_file()), None)
@@ -124,7 +126,7 @@ class PictureStore:
             )
         if (ref := self._known.get(path)) is None:
             try:
-                ref = self._stored(open_image(path))
+                ref = self._kept(open_image(path))
             except DataError as error:
                 raise RowError("broken_image", str(error)) from None
             self._known[path] = ref
@@ -132,7 +134,7 @@ class PictureStore:
                 self._known.popitem(last=False)
         return ref
 
-    def _stored(self, image: Any) -> ImageRef:
+    def _kept(self, image: Any) -> ImageRef:
         ref = save_blob(image, self._folder / BLOBS_NAME)
         return replace(ref, path=f"{BLOBS_NAME}/{ref.sha256}.png")
 
@@ -167,11 +169,11 @@ def import_data(
 
     Args:
         path: a file or folder of data.
-        out: gets tasks.jsonl, samples.jsonl (where rows hold solutions), rejected.jsonl,
-            import.json and blobs/; earlier ones are replaced.
+        out: gets tasks.jsonl, samples.jsonl (of solutions), rejected.jsonl, import.json, blobs/.
         format_name: one of ``READERS``, or auto: by the keys of the first row of each file.
         images: where relative picture paths start; tried before the data's own folder.
         split: written to each task's ``meta["split"]`` that has none; training refuses "test".
+            "": by the name of the file or its folder (``test-00000-of-00001.parquet``), else train.
         limit: only that many rows.
         display: progress on stderr, with rows a second.
 
@@ -189,7 +191,8 @@ def import_data(
         for where, name, record in records(path, format_name, limit):
             counts.format, counts.rows = name, counts.rows + 1
             try:
-                task, trajectory, again = _stored(record, store, ids, counts.rows, split)
+                own = split or split_of_file(where)
+                task, trajectory, again = _stored(record, store, ids, counts.rows, own)
             except RowError as error:
                 counts.rejected[error.reason] += 1
                 row = {"where": where, "reason": error.reason, "detail": error.detail}
@@ -213,6 +216,28 @@ def import_data(
     return counts
 
 
+_SPLIT = re.compile(r"(?:^|[-_.])(train|test|testmini|validation|valid|val|dev)(?:[-_.]|$)")
+_SPLITS = {"valid": "dev", "val": "dev", "validation": "dev", "testmini": "test"}
+
+
+@cache
+def _split_of_path(file: str) -> str:
+    folder, _, name = file.lower().rpartition("/")
+    found = _SPLIT.search(name)
+    inside = _SPLIT.fullmatch(folder.rpartition("/")[2])
+    word = found[1] if found else inside[1] if inside else "train"
+    return _SPLITS.get(word, word)
+
+
+def split_of_file(where: str) -> str:
+    """The split that a file's own name tells, or that its folder is called; else train.
+
+    >>> split_of_file("a/test-00000-of-00001.parquet:7"), split_of_file("a/validation/x.arrow:1")
+    ('test', 'dev')
+    """
+    return _split_of_path(where.rpartition(":")[0])
+
+
 def _stored(
     record: Record | RowError, store: PictureStore, ids: _Ids, number: int, split: str
 ) -> tuple[Task, Trajectory | None, bool]:
@@ -227,7 +252,8 @@ def _stored(
     if again and not (record.carried and solution is not None):
         name, again = f"{name}-{number:07d}", False
     meta = record.meta
-    if split and "split" not in meta:
+    back = split == "train" and bool(record.carried)  # it comes back as it went out
+    if "split" not in meta and not back:
         meta = {**meta, "split": split}
     task = Task(
         id=name, prompt=record.prompt, images=images, answer=record.answer, choices=record.choices,
