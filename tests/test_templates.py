@@ -58,12 +58,15 @@ def test_the_options_and_settings_of_air_are_known(words):
 
 def test_kubernetes_parts_fit_together():
     parts = list(yaml.safe_load_all(text("kubernetes")))
-    assert [part["kind"] for part in parts] == ["ConfigMap", "Service", "StatefulSet", "Job"]
-    _, service, samplers, _ = parts
-    assert samplers["spec"]["serviceName"] == service["metadata"]["name"]
-    assert samplers["spec"]["template"]["metadata"]["labels"] == service["spec"]["selector"]
-    urls = re.findall(r"http://(air-sampler-\d)\.", text("kubernetes"))
-    assert len(urls) == samplers["spec"]["replicas"]
+    sets = [part for part in parts if part["kind"] == "StatefulSet"]
+    services = {part["metadata"]["name"]: part for part in parts if part["kind"] == "Service"}
+    assert set(services) == {"air-sampler", "air-sandbox"}
+    for each in sets:
+        name = each["spec"]["serviceName"]
+        labels = each["spec"]["template"]["metadata"]["labels"]
+        assert labels == services[name]["spec"]["selector"]
+        urls = re.findall(rf"http://{name}-\d\.", text("kubernetes"))
+        assert len(urls) == each["spec"]["replicas"]
 
 
 def test_the_settings_inside_the_kubernetes_file_are_valid(tmp_path):

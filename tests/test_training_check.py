@@ -1,5 +1,8 @@
 """`air rl --dry-run` looks at what a training needs; the set-ups of docs/scale.md pass it."""
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -47,6 +50,30 @@ def test_a_set_up_is_checked_line_by_line_and_nothing_is_written(
     assert not run.exists()
     assert main([*words, "-o", "rollout.max_new_tokens=1000000"]) == 4
     assert "lower rollout.max_new_tokens" in capsys.readouterr().out
+
+
+def test_every_sandbox_server_is_tried_by_itself(tasks, tiny_model, tmp_path, capsys):
+    words = [sys.executable, "-m", "air_reasoning.cli", "sandbox", "serve", "--port", "0"]
+    words += ["-o", "sandbox.preload=[[math]]"]
+    paths = {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "TMPDIR": str(tmp_path)}
+    server = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, env=os.environ | paths)
+    try:
+        assert server.stdout is not None
+        url = server.stdout.readline().split()[3]
+        command = ["rl", "-o", f"tasks={tasks}", "-o", f"model.path={tiny_model}", "--dry-run"]
+        command += ["--run-dir", str(tmp_path / "run")]
+        assert main([*command, "-o", f"engine.sandbox.urls=[{url}]"]) == 0
+        shown = capsys.readouterr().out
+        assert any(f"sandbox {url}" in line and "a cell ran" in line for line in shown.splitlines())
+        server.terminate()
+        server.wait(60)
+        assert main([*command, "-o", f"engine.sandbox.urls=[{url}]"]) == 4
+        assert "air sandbox serve; check the token" in capsys.readouterr().out
+    finally:
+        server.kill()
+        server.wait()
+        if server.stdout is not None:
+            server.stdout.close()
 
 
 @pytest.mark.parametrize("name", ["scale-1gpu-lora.yaml", "qwen2.5-vl-7b-rl.yaml"])

@@ -137,5 +137,6 @@ UNMOVING = (
     *("model", "tasks", "threads", "processes", "sharding", "alarms"),
     *("save_every", "keep_last", "best_by", "write_every"),
     *("weights_folder", *(f"endpoint.{name}" for name in ENDPOINT_UNMOVING)),
+    *("engine.sandbox.urls", "engine.sandbox.token_env", "engine.sandbox.max_sessions"),
 )
 """Settings that change no result, or are known by content instead of by path."""

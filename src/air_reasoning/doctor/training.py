@@ -3,6 +3,7 @@
 `air rl --dry-run` prints these findings with those of the engine and the sandbox.
 """
 
+import asyncio
 import json
 import math
 import os
@@ -18,6 +19,8 @@ from air_reasoning.errors import AirError, PrerequisiteError
 from air_reasoning.images import load_ref
 from air_reasoning.models.processor import load_processor, model_folder
 from air_reasoning.renderer import Renderer
+from air_reasoning.sandbox.opening import open_pool
+from air_reasoning.sandbox.settings import SandboxConfig
 from air_reasoning.turn_format import TURN_FORMATS
 from air_reasoning.types import Task
 
@@ -47,9 +50,33 @@ def training_findings(config: "RLConfig", tasks: Sequence[Task], folder: Path) -
     above = next(f for f in [folder.absolute(), *folder.absolute().parents] if f.is_dir())
     return [
         *(_lengths(config, tasks), _devices(config), _memory(config)),
-        machine.sandbox_finding(config.engine.sandbox),
+        *_sandboxes(config.engine.sandbox),
         *machine.disk_findings(above),
     ]
+
+
+def _sandboxes(config: SandboxConfig) -> list[Finding]:
+    """This machine's sandbox, or each server by itself: by a cell that ran there."""
+    if not config.urls:
+        return [machine.sandbox_finding(config)]
+    found: list[Finding] = []
+    for url in config.urls:
+        check = f"sandbox {url}"
+        try:
+            tier, value = asyncio.run(_one_cell(config.model_copy(update={"urls": (url,)})))
+        except AirError as error:
+            found.append(failure(check, str(error), "air sandbox serve; check the token"))
+            continue
+        good = value == "2"
+        said = f"tier {tier}, " + ("a cell ran" if good else f"1 + 1 gave {value}")
+        found.append(ok(check, said) if good else failure(check, said, "restart that server"))
+    return found
+
+
+async def _one_cell(config: SandboxConfig) -> tuple[str, str | None]:
+    async with open_pool(config) as pool, pool.session() as session:
+        execution = await session.run("1 + 1")
+        return execution.tier, execution.value
 
 
 def _lengths(config: "RLConfig", tasks: Sequence[Task]) -> Finding:

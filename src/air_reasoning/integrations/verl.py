@@ -46,7 +46,7 @@ from air_reasoning.rollout import rollout
 from air_reasoning.rollout_setup import derived_seed, prepare
 from air_reasoning.samplers.verl_server import ServerSampler
 from air_reasoning.sandbox.base import SandboxPool
-from air_reasoning.sandbox.process import ProcessPool
+from air_reasoning.sandbox.opening import open_pool
 from air_reasoning.scoring import Scored, score_trajectory
 from air_reasoning.train_rl import score
 from air_reasoning.training_samples import training_samples
@@ -112,7 +112,7 @@ def surroundings(settings: str, model: str) -> Surroundings:
         _surroundings[loop] = Surroundings(
             config=config,
             renderer=Renderer(processor, form, engine.system_prompt),
-            sandboxes=ProcessPool(engine.sandbox),
+            sandboxes=open_pool(engine.sandbox),
         )
     return _surroundings[loop]
 
