@@ -18,6 +18,7 @@ CLASSES: dict[str, type[Config]] = {
     "eval.yaml": EvalConfig,
     "qwen2.5-vl-7b-rl.yaml": RLConfig,
     "scale-1gpu-lora.yaml": RLConfig,
+    "scale-8gpu-vllm.yaml": RLConfig,
     "scale-4x8-verl.yaml": VerlJobConfig,
 }
 

@@ -109,6 +109,7 @@ def test_the_settings_say_what_ours_say(tmp_path):
         (("rollout.code_temperature=0",), "rollout.code_temperature"),
         (("prompts=10", "updates=4"), "updates"),
         (("verl.rollout_nodes=1",), "verl.rollout_nodes"),
+        (("endpoint.api=vllm", "endpoint.url=http://x/v1"), "endpoint.url"),
     ],
 )
 def test_what_verl_lacks_is_refused_by_name(tmp_path, overrides, named):

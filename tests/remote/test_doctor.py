@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from pathlib import Path
 
 import pytest
 from starlette.applications import Starlette
@@ -22,6 +23,7 @@ from air_reasoning.doctor.packages import extra_finding, numbers, torchvision_fi
 from air_reasoning.samplers.settings import EndpointConfig
 from air_reasoning.sandbox.settings import SandboxConfig
 
+CONFIGS = Path(__file__).parents[2] / "configs"
 KEY = "sk-never-shown"
 WANTED = ["orjson>=3.10", "pillow>=99", "no-such-thing>=1", 'pytest>=8.3; extra == "dev"']
 
@@ -180,3 +182,39 @@ def test_what_a_vllm_can_do(chat_server, serving, scale_out):
 def test_a_server_that_is_no_vllm_where_one_was_asked_for(chat_server):
     chat_server.turns = ["yes"] * 3
     assert engine(chat_server.url, api="vllm")["token ids"].state == "failure"
+
+
+@pytest.mark.parametrize("processed", [True, False])
+def test_a_training_over_vllm_servers_is_checked_before_it_starts(
+    chat_server, serving, processed, cold_start_data, tiny_model, tmp_path, capsys
+):
+    """The settings of the set-up with eight GPUs, in which two servers stand for seven."""
+    chat_server.turns, chat_server.owner = ["yes"] * 8, "vllm"
+    row = {"token_id": 5, "logprob": 0.0 if processed else -6.6}
+    choice = {"finish_reason": "length", "token_ids": [5], "logprobs": {"content": [row]}}
+
+    async def generate(request):
+        body = await request.json()
+        return JSONResponse({"prompt_token_ids": body["token_ids"], "choices": [choice]})
+
+    async def described(request):
+        return JSONResponse({"paths": {"/v1/load_lora_adapter": {}}})
+
+    routes = [
+        Route("/v1/models", chat_server.list_models),
+        Route("/v1/chat/completions", chat_server.complete, methods=["POST"]),
+        Route("/inference/v1/generate", generate, methods=["POST"]),
+        Route("/openapi.json", described),
+    ]
+    urls = [serving(Starlette(routes=routes)) + "/v1" for _ in range(2)]
+    given = [
+        *(f"tasks={cold_start_data}", f"model.path={tiny_model}", "rollout.max_new_tokens=32"),
+        *(f"endpoint.url={','.join(urls)}", "engine.max_pixels=null", "engine.system_prompt=x"),
+    ]
+    words = ["rl", "-c", str(CONFIGS / "scale-8gpu-vllm.yaml"), "--dry-run"]
+    words += ["--run-dir", str(tmp_path / "run"), *(w for each in given for w in ("-o", each))]
+    assert cli.main(words) == (0 if processed else 4)
+    shown = capsys.readouterr().out
+    assert all(url in shown for url in urls)
+    assert shown.count("it can load LoRA adapters") == 2
+    assert ("--logprobs-mode processed_logprobs" in shown) == (not processed)

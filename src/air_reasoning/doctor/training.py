@@ -1,6 +1,6 @@
 """What a training needs beyond this machine: model, tasks, lengths, GPUs, memory. Loads no weights.
 
-`air rl --dry-run` prints these findings with those of the engine and the sandbox.
+`air rl --dry-run` prints these findings, with those of every sampler and sandbox server.
 """
 
 import asyncio
@@ -9,16 +9,19 @@ import math
 import os
 import struct
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from air_reasoning.doctor import machine
 from air_reasoning.doctor.command import report
+from air_reasoning.doctor.engine import engine_findings
 from air_reasoning.doctor.finding import Finding, failure, ok, warning
 from air_reasoning.errors import AirError, PrerequisiteError
 from air_reasoning.images import load_ref
 from air_reasoning.models.processor import load_processor, model_folder
 from air_reasoning.renderer import Renderer
+from air_reasoning.samplers.settings import EndpointConfig
 from air_reasoning.sandbox.opening import open_pool
 from air_reasoning.sandbox.settings import SandboxConfig
 from air_reasoning.turn_format import TURN_FORMATS
@@ -46,13 +49,23 @@ def check_training(config: "RLConfig", tasks: Sequence[Task], folder: Path) -> N
 
 
 def training_findings(config: "RLConfig", tasks: Sequence[Task], folder: Path) -> list[Finding]:
-    """Model and lengths, GPUs, memory, sandbox, disk: each tried or counted, in this order."""
+    """Model and lengths, GPUs, memory, samplers, sandboxes, disk: each tried or counted."""
     above = next(f for f in [folder.absolute(), *folder.absolute().parents] if f.is_dir())
     return [
         *(_lengths(config, tasks), _devices(config), _memory(config)),
+        *_samplers(config.endpoint),
         *_sandboxes(config.engine.sandbox),
         *machine.disk_findings(above),
     ]
+
+
+def _samplers(config: EndpointConfig) -> list[Finding]:
+    """What every vLLM server can do; log-probabilities before bans are of no use to a training."""
+    if not config.url:
+        return []
+    raw = "  log-probabilities"
+    found = asyncio.run(engine_findings(config))
+    return [replace(f, state="failure") if f.check == raw and f.mend else f for f in found]
 
 
 def _sandboxes(config: SandboxConfig) -> list[Finding]:

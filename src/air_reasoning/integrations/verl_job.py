@@ -162,6 +162,7 @@ def _refuse_what_verl_lacks(config: VerlJobConfig) -> None:
         f"updates: prompts ({config.prompts}) must be a multiple of it ({updates})": (
             config.prompts % updates != 0
         ),
+        "endpoint.url: verl starts its own servers; remove it": bool(config.endpoint.url),
         "verl.rollout_nodes: sampling beside training needs max_staleness above 0": (
             config.verl.rollout_nodes > 0 and config.max_staleness == 0
         ),
