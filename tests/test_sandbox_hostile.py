@@ -119,6 +119,8 @@ for line in {[line.strip() for line in lines.strip().splitlines()]!r}:
         "while True:\n    try:\n        while True: pass\n    except BaseException: pass",
         "import threading\nlock = threading.Lock(); lock.acquire(); lock.acquire()",
         "import time\ntime.sleep(10 ** 6)",
+        "import os, signal\nos.kill(os.getpid(), signal.SIGSTOP)\nwhile True: pass",
+        "import sys\nsys.settrace(lambda *a: time.sleep(9))\nimport time\ndef f(): f()\nf()",
         "class Slow:\n    def __repr__(self):\n        while True: pass\nSlow()",
         "import sys\nsys.setswitchinterval(10 ** 6)\nimport threading\n"
         "[threading.Thread(target=lambda: sum(range(10 ** 12)), daemon=True).start() "
@@ -157,6 +159,9 @@ def test_a_thread_does_not_outlive_its_session(pool: ProcessPool):
         "x = 'a'\nwhile True: x += x",
         "import numpy\nnumpy.ones((1 << 20, 1 << 20))",
         "import mmap\nmmap.mmap(-1, 1 << 40)",
+        "open('/dev/zero', 'rb').read()",
+        "import zlib\npacker = zlib.compressobj(wbits=-15)\npiece = packer.compress(bytes(1 << 22))"
+        "\npiece += packer.flush(zlib.Z_FULL_FLUSH)\nzlib.decompress(piece * 200, -15)",
     ],
 )
 def test_memory_has_an_end(pool: ProcessPool, code: str):
@@ -206,6 +211,12 @@ def test_one_file_cannot_fill_the_disk(pool: ProcessPool):
     (execution,) = attack(pool, WRITE.format(files=1, name="'big'", blocks=100))
     assert execution.stdout == "OSError\n"
     assert int(execution.value or 99) <= 8
+
+
+def test_a_file_with_holes_has_the_same_limit(pool: ProcessPool):
+    code = "f = open('f', 'wb')\nfor power in (24, 40, 62): f.truncate(1 << power)"
+    (execution,) = attack(pool, code)
+    assert (execution.error or {})["type"] == "OSError"
 
 
 @pytest.mark.parametrize("name", ["f'f{n}'", "os.environ['TMPDIR'] + f'/f{n}'"])
@@ -307,6 +318,12 @@ def test_descriptors_have_an_end(pool: ProcessPool):
         "import os\nos.execv('/bin/sh', ['sh', '-c', 'exit 3'])",
         "import os\nos.closerange(0, 1000)\nopen('x', 'w')\nwhile True: pass",
         "import resource\nresource.setrlimit(resource.RLIMIT_CPU, (1, 1))\nwhile True: pass",
+        # A fresh interpreter in its place does not have the socket, and answers for nobody.
+        "import os, sys\nos.execv(sys.executable, ['python', '-c', "
+        "'import os; os.write(3, bytes(99))'])",
+        # Shared memory behind the end of its file.
+        "import mmap\nf = open('f', 'w+b'); f.truncate(8192)\nm = mmap.mmap(f.fileno(), 8192)\n"
+        "f.truncate(0)\nm[4096]",
     ],
 )
 def test_a_dead_process_costs_only_its_session(pool: ProcessPool, code: str):
@@ -342,6 +359,9 @@ def test_a_descriptor_cannot_be_made_to_signal_others(pool: ProcessPool):
             __import__("resource").prlimit({os.getpid()}, 7)
             os.sched_setaffinity({os.getpid()}, [0])
             os.setpriority(os.PRIO_PROCESS, {os.getpid()}, 19)
+            __import__("resource").setrlimit(9, (-1, -1))
+            __import__("resource").setrlimit(7, (4096, 4096))
+            ctypes.CDLL(None).prctl(1, 0, 0, 0, 0) == 0 or 1 / 0
             """
         ),
     )
@@ -632,6 +652,9 @@ def test_later_sessions_are_not_poisoned(pool: ProcessPool):
         "import os\nos.write(3, b'\\0\\0\\0\\x02{}')\nos.write(3, b'\\xff' * (1 << 20))",
         "import os, threading\nthreading.Timer(0.05, lambda: os.write(3, b'late')).start()",
         "import os\nos.dup2(1, 3)",
+        # Descriptors sent along are not taken: the count of ours is looked at below.
+        "import socket\ns = socket.socket(fileno=3)\n"
+        "for _ in range(50): socket.send_fds(s, [b'x'], [0, 1, 2] * 20)",
         "import socket\ns = socket.socket(fileno=3)\ns.shutdown(socket.SHUT_RDWR)",
         "import socket\ns = socket.socket(fileno=3)\ns.shutdown(socket.SHUT_WR)\nwhile True: pass",
         "import os\nos.fork() or os.write(3, b'x' * 100)\nwhile True: pass",
@@ -640,7 +663,9 @@ def test_later_sessions_are_not_poisoned(pool: ProcessPool):
     ],
 )
 def test_tampering_with_the_socket_ends_the_session_only(pool: ProcessPool, code: str):
+    before = len(list(Path("/proc/self/fd").iterdir()))
     execution, *_, last = attack(pool, code, "1", "import time\ntime.sleep(0.2)", "5", timeout_s=1)
+    assert len(list(Path("/proc/self/fd").iterdir())) <= before
     assert execution.status in ("ok", "killed", "timeout", "error")
     assert last.status in ("ok", "killed", "timeout", "error")
 

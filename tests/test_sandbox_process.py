@@ -392,6 +392,65 @@ def test_a_pool_that_cannot_start_names_the_cause(
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_session_left_alone_gives_its_process_back():
+    async def work(session: ProcessSession, _: ProcessSession) -> None:
+        await session.run("x = 1")
+        everybody = below(os.getpid())
+        pool.config = SMALL.model_copy(update={"idle_s": 0.1})
+        await session.run("x")
+        assert await asyncio.to_thread(wait_for, lambda: len(below(os.getpid())) < len(everybody))
+        after = await session.run("'x' in globals()")
+        assert (after.value, after.state_lost) == ("False", True)
+
+    async def both() -> None:
+        async with pool, pool.session() as one, pool.session() as other:
+            await work(one, other)
+
+    pool = ProcessPool(SMALL)
+    asyncio.run(both())
+
+
+def test_an_old_zygote_is_replaced_and_its_sessions_go_on():
+    async def work() -> None:
+        async with ProcessPool(SMALL.model_copy(update={"recycle_sessions": 3})) as pool:
+            async with pool.session() as old:
+                await old.run("x = 'old'")
+                first = zygotes()
+                for number in range(7):
+                    async with pool.session() as session:
+                        assert (await session.run(f"{number}")).value == str(number)
+                assert first < zygotes()  # there still, beside younger ones
+                assert (await old.run("x")).value == "'old'"
+            for _ in range(3):  # it is looked after when the next process is asked for
+                async with pool.session() as session:
+                    await session.run("1")
+                await asyncio.sleep(0.2)
+            assert await asyncio.to_thread(wait_for, lambda: not first & zygotes())
+            assert pool.restarts == 0
+
+    asyncio.run(work())
+
+
+def test_cells_see_the_packages_that_are_named(tmp_path: Path):
+    tmp_path.chmod(0o755)
+    for parent in tmp_path.parents[:2]:
+        parent.chmod(0o755)
+    environment = tmp_path / "env"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(environment)], check=True)
+    (packages,) = environment.glob("lib/python*/site-packages")
+    (packages / "only_there.py").write_text("answer = 42\n")
+
+    async def work(path: Path) -> None:
+        config = SMALL.model_copy(update={"packages": str(path)})
+        async with ProcessPool(config) as pool, pool.session() as session:
+            assert (await session.run("import only_there\nonly_there.answer")).value == "42"
+            missing = await session.run("import pydantic")
+            assert (missing.error or {})["type"] == "ModuleNotFoundError"
+
+    for path in (environment, environment / "bin" / "python"):
+        asyncio.run(work(path))
+
+
 # --- many, and what is left -------------------------------------------------------------------
 
 

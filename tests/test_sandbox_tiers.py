@@ -67,6 +67,45 @@ def test_a_tier_that_cannot_be_had_is_refused_and_not_exchanged(capfd: pytest.Ca
     assert main(["sandbox", "run", __file__, "-o", f"sandbox.tier={absent}"]) == 4
 
 
+WITHOUT_LAYERS = """
+import asyncio, sys
+from air_reasoning.errors import SandboxRefused
+from air_reasoning.sandbox.child import kernel, seccomp
+from air_reasoning.sandbox.process import ProcessPool, SandboxConfig
+
+refused = [272, 444]  # unshare, landlock_create_ruleset
+steps = [seccomp._step(0x20, 0)]
+for number in refused:
+    steps += [seccomp._step(0x15, number, 0, 1), seccomp._step(0x06, 0x00050001)]
+kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+kernel.Filter(b"".join([*steps, seccomp._step(0x06, 0x7FFF0000)])).install()
+
+async def cell(unsafe):
+    async with ProcessPool(SandboxConfig(unsafe=unsafe)) as pool, pool.session() as session:
+        return await session.run("6 * 7")
+
+try:
+    print(asyncio.run(cell(False)))
+except SandboxRefused as error:
+    print("refused:", error)
+execution = asyncio.run(cell(True))
+print(execution.tier, execution.value)
+"""
+
+
+@pytest.mark.skipif(os.uname().machine != "x86_64", reason="numbers of x86_64")
+def test_without_namespaces_and_landlock_it_refuses_unless_told_to_be_unsafe():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    words = [sys.executable, "-c", WITHOUT_LAYERS]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True, check=True)
+    told, last = done.stdout.splitlines()
+    assert told.startswith("refused: no isolation here (tier A: ")
+    assert "unshare(0x" in told
+    assert "; tier " in told
+    assert told.endswith("only sandbox.unsafe=true runs model-written code without any")
+    assert last == "unsafe 42"
+
+
 def test_check_names_every_layer_and_the_tier(capfd: pytest.CaptureFixture[str]):
     assert main(["sandbox", "check"]) == 0
     told = capfd.readouterr().out

@@ -45,8 +45,10 @@ class SessionProcess:
         self._reader = FrameReader(max_header, max_blob_bytes)
         self._sending: asyncio.Task[None] | None = None
         self._fault = ""
+        self._given_up = False
         self.started: asyncio.Future[float | Ended] = self._loop.create_future()
         self.interrupted: asyncio.Future[None] = self._loop.create_future()
+        self.killed: asyncio.Future[None] = self._loop.create_future()
         self.ended: asyncio.Future[Ended] = self._loop.create_future()
         self._reply: asyncio.Future[Frame | Ended] | None = None
         self._loop.add_reader(self._talk, self._on_talk)
@@ -55,7 +57,7 @@ class SessionProcess:
     @property
     def alive(self) -> bool:
         """Whether another cell can be sent."""
-        return not (self.ended.done() or self._fault)
+        return not (self.ended.done() or self._fault or self._given_up)
 
     def send(self, data: bytes) -> asyncio.Future[Frame | Ended]:
         """Send a cell; the future of its reply, or of the end of the process."""
@@ -80,7 +82,11 @@ class SessionProcess:
         self._tell(b"interrupt")
 
     def kill(self) -> None:
-        """End the process and its group; ``ended`` is done when they are gone."""
+        """End the process and its group.
+
+        ``killed`` is done when the signal is sent, ``ended`` when they are gone and buried.
+        """
+        self._given_up = True
         self._tell(b"kill")
 
     def close(self) -> None:
@@ -142,13 +148,15 @@ class SessionProcess:
         except OSError:
             message = ""
         word, _, rest = message.partition(" ")
-        if word not in ("started", "interrupted"):
+        if word not in ("started", "interrupted", "killed"):
             self._loop.remove_reader(self._life)
         match word:
             case "started":
                 _settle(self.started, self._loop.time())
             case "interrupted":
                 _settle(self.interrupted, None)
+            case "killed":
+                _settle(self.killed, None)
             case "exited" if self._fault:
                 self._end(Ended(how="broke_protocol", detail=self._fault))
             case "exited" if self.started.done():

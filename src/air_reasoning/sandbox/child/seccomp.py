@@ -99,8 +99,9 @@ _SENDS_A_SIGNAL = {"kill", "tkill", "tgkill"}
 # Allowed only if the argument (counted from 0, all its 64 bits) is one of these.
 _ONLY = {
     "ioctl": (1, (0x5401, 0x5413, 0x541B, 0x5421, 0x5450, 0x5451)),  # size, blocking, close-on-exec
-    # death signal, name (set, get), dumpable, bounding set, no_new_privs, name of a mapping
-    "prctl": (0, (1, 15, 16, 3, 23, 39, 0x53564D41)),
+    # name (set, get), dumpable, bounding set, no_new_privs, name of a mapping; the death signal
+    # is not among them, or a session could outlive its parent
+    "prctl": (0, (15, 16, 3, 23, 39, 0x53564D41)),
     "socketpair": (0, (1,)),  # AF_UNIX
     "prlimit64": (0, (0,)),  # of this process
 }

@@ -6,7 +6,7 @@ a session. With the supervisor it shares
 - the *control* socket: each message asks for a session and carries two descriptors, the session's
   *talk* socket (handed to the child, which alone uses it) and its *life* socket;
 - per session the life socket: words ``interrupt`` and ``kill`` come in, ``started``,
-  ``interrupted``, ``exited N`` and ``failed REASON`` go out. Its closing means ``kill``.
+  ``interrupted``, ``killed``, ``exited N`` and ``failed REASON`` go out. Closing it means ``kill``.
 
 When the supervisor is gone it kills every session, removes the folder and ends.
 """
@@ -142,7 +142,9 @@ class Zygote:
             _say(child.life, "interrupted")
         else:
             _kill(child.pid)
-            if not word:  # closed: there will be nothing more to read
+            if word:  # it runs no more; to take its namespaces apart may take the kernel longer
+                _say(child.life, "killed")
+            else:  # closed: there will be nothing more to read
                 self._forget(child.life)
 
     def _reap(self) -> bool:
