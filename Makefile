@@ -43,7 +43,7 @@ test: $(STAMP) browser
 # A running vLLM: make test-vllm VLLM_URL=http://127.0.0.1:8000/v1 VLLM_CHECKPOINT=FOLDER
 test-vllm: $(STAMP)
 	VLLM_URL=$(VLLM_URL) VLLM_CHECKPOINT=$(VLLM_CHECKPOINT) $(BIN)/python -m pytest \
-		tests/remote/test_vllm_sampler.py
+		tests/remote/test_real_vllm.py
 
 # SmolLM2-135M-Instruct, real pretrained weights (93 MB), through the text-only loop and one update.
 test-real-lm: $(STAMP)

@@ -21,6 +21,7 @@ from air_reasoning.rl_config import RLConfig
 from air_reasoning.run_reader import read_metrics, read_trajectories
 from air_reasoning.samplers.base import SampleRequest, SamplingParams
 from air_reasoning.samplers.local import LocalSampler
+from air_reasoning.samplers.vllm import CACHES
 from air_reasoning.train_rl import run_rl
 
 NOWHERE = "http://127.0.0.1:9/v1"
@@ -85,7 +86,7 @@ class SamplingVllm:
         posts = {
             "/inference/v1/generate": self.generate, "/v1/load_lora_adapter": self.adapter,
             "/v1/unload_lora_adapter": self.nothing, "/collective_rpc": self.reload,
-            "/reset_prefix_cache": self.nothing,
+            **dict.fromkeys(CACHES, self.nothing),
         }  # fmt: skip
         routes = [Route(path, call, methods=["POST"]) for path, call in posts.items()]
         return Starlette(routes=[*routes, Route("/v1/models", self.models)])

@@ -2,26 +2,21 @@
 
 import asyncio
 import json
-import os
 import shutil
-from dataclasses import replace
 
 import pytest
-import torch
 from PIL import Image
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from air_reasoning.api import question_task
-from air_reasoning.engine import EngineConfig, open_endpoint
 from air_reasoning.errors import SamplerError
-from air_reasoning.models.load import load_model
 from air_reasoning.models.processor import load_processor
 from air_reasoning.renderer import Renderer
 from air_reasoning.samplers.base import SampleRequest, SamplingParams
 from air_reasoning.samplers.settings import EndpointConfig
-from air_reasoning.samplers.vllm import VllmSampler
+from air_reasoning.samplers.vllm import CACHES, VllmSampler
 from air_reasoning.turn_format import AIR
 
 
@@ -31,7 +26,7 @@ class Vllm:
     def __init__(self, processor, *, scale_out=True, processed=False, wide=None):
         self.processor, self.scale_out, self.processed = processor, scale_out, processed
         self.wide = wide or processor.image_ids
-        self.bodies, self.calls, self.down = [], [], False
+        self.bodies, self.calls, self.down, self.emptying = [], [], False, True
 
     async def models(self, request):
         rows = [{"id": "tiny", "owned_by": "vllm", "max_model_len": 900}]
@@ -70,9 +65,15 @@ class Vllm:
         self.calls.append((request.url.path, await request.json()))
         return Response(b"Success")
 
+    async def emptied(self, request):
+        self.calls.append((request.url.path, await request.json()))
+        told = request.url.path == CACHES[0]
+        return JSONResponse({"success": self.emptying}) if told else Response(b"")
+
     def app(self):
         paths = ("/v1/load_lora_adapter", "/v1/unload_lora_adapter", "/collective_rpc")
-        routes = [Route(p, self.called, methods=["POST"]) for p in (*paths, "/reset_prefix_cache")]
+        routes = [Route(p, self.called, methods=["POST"]) for p in paths]
+        routes += [Route(p, self.emptied, methods=["POST"]) for p in CACHES]
         routes += [Route("/v1/models", self.models)]
         routes += [Route("/v1/completions", self.completions, methods=["POST"])]
         if self.scale_out:
@@ -242,46 +243,21 @@ def test_a_checkpoint_whose_pictures_vllm_would_not_normalise_is_refused(
         run(load_processor(folder), serving, [Vllm(processor)], job)
 
 
-@pytest.mark.skipif("VLLM_URL" not in os.environ, reason="make test-vllm names a running vLLM")
-@pytest.mark.timeout(600)
-def test_a_real_vllm():
-    """Two turns with pictures have the log-probabilities that transformers gives them.
+def test_a_whole_checkpoint_is_loaded_and_what_belongs_to_the_old_one_forgotten(
+    processor, serving, tmp_path
+):
+    server = Vllm(processor)
 
-    Needs VLLM_URL and VLLM_CHECKPOINT, the folder that the server runs in float32.
-    """
-    endpoint = EndpointConfig(
-        url=os.environ["VLLM_URL"], api="vllm", processor=os.environ["VLLM_CHECKPOINT"],
-        require_processed_logprobs=True,
-    )  # fmt: skip
-    images = [Image.new("RGB", (84, 56), "red"), Image.effect_noise((56, 84), 90).convert("RGB")]
+    async def job(sampler):
+        await sampler.connect()
+        await sampler.load_weights(tmp_path, 7)
+        server.emptying = False
+        with pytest.raises(SamplerError, match="somebody else samples"):
+            await sampler.load_weights(tmp_path, 8)
+        return sampler.model, sampler.policy_version
 
-    async def main():
-        async with open_endpoint(endpoint, EngineConfig()) as engine:
-            first = request(engine.sampler._processor, images[:1], max_tokens=6)
-            one = await engine.sampler.sample(first)
-            result = engine.renderer.output_ids("3", images[1:])
-            longer = replace(
-                first, token_ids=first.token_ids + one.token_ids + result, images=images
-            )
-            return [(first, one), (longer, await engine.sampler.sample(longer))]
-
-    loaded = load_model(os.environ["VLLM_CHECKPOINT"])
-    for asked, completion in asyncio.run(main()):
-        assert len(completion.token_ids) == len(completion.logprobs) > 0
-        expected = plain_logprobs(loaded, asked, completion.token_ids)
-        difference = (expected - torch.tensor(completion.logprobs)).abs().max()
-        assert float(difference) < 1e-3
-
-
-@torch.no_grad()
-def plain_logprobs(loaded, asked, ids):
-    """Of ``ids`` after the request, by transformers' own forward; placeholders are banned."""
-    whole = torch.tensor([asked.token_ids + ids])
-    values, grid = loaded.pixels(asked.images)
-    pictures = (whole == loaded.image_token_id).int()
-    output = loaded.model(
-        input_ids=whole, pixel_values=values, image_grid_thw=grid, mm_token_type_ids=pictures
-    )
-    logits = output.logits[0, len(asked.token_ids) - 1 : -1].float()
-    logits[:, list(loaded.placeholder_ids)] = -torch.inf
-    return logits.log_softmax(-1).gather(-1, torch.tensor(ids)[:, None])[:, 0]
+    assert run(processor, serving, [server], job) == ("tiny", 7)
+    reload = {"method": "reload_weights", "kwargs": {"weights_path": str(tmp_path)}}
+    paths = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
+    once = [("/collective_rpc", reload), *((path, {}) for path in paths)]
+    assert server.calls == [*once, *once[:2]]

@@ -29,6 +29,7 @@ from air_reasoning.samplers.settings import EndpointConfig
 
 Way = Literal["generate", "completions"]
 PATHS: dict[Way, str] = {"generate": "/inference/v1/generate", "completions": "/v1/completions"}
+CACHES = ("/reset_prefix_cache", "/reset_mm_cache", "/reset_encoder_cache")
 NEVER = -100.0
 """The logit bias that vLLM takes for "cannot be sampled"."""
 
@@ -153,7 +154,7 @@ class VllmSampler:
             else:
                 call = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
                 await client.post_text("/collective_rpc", call)
-                await client.post_text("/reset_prefix_cache", {})
+                await _forget(client)
         self.model, self.policy_version = name, version
 
     async def close(self) -> None:
@@ -252,6 +253,21 @@ class VllmSampler:
             finish_reason=reason,
             policy_version=self.policy_version,
         )
+
+
+async def _forget(client: JsonClient) -> None:
+    """Empty the caches that belong to the old weights.
+
+    The workers drop their pictures by themselves when weights are reloaded, but the scheduler goes
+    on counting on them: the next request with a picture that was seen before ends vLLM's engine.
+
+    Raises:
+        SamplerError: requests are under way, so that the prefix cache could not be emptied.
+    """
+    for path in CACHES:
+        answer = await client.post(path, {})
+        if isinstance(answer, dict) and answer.get("success") is False:
+            raise SamplerError(f"{client.url}{path}: refused; somebody else samples there")
 
 
 def _check_normalisation(processor: Processor) -> None:
