@@ -106,20 +106,42 @@ def replay_cells(folder: Path, rows: int) -> dict[str, Any]:
     return measured(work)
 
 
-def draw_tasks(folder: Path, rows: int) -> dict[str, Any]:
-    """Small pictures of all families but small print, with answers and hashes; not written."""
+def small_tasks(rows: int, side: int) -> Any:
+    """All families but small print, whose pictures are large; the tables are read before."""
     from air_reasoning.tasks.families.known import FAMILY_NAMES
     from air_reasoning.tasks.make import TasksConfig, make_tasks
 
     small = tuple(name for name in FAMILY_NAMES if name != "small_print")
-    made = make_tasks(TasksConfig(count=rows + 1, families=small))
-    next(made)  # reads the tables
+    made = make_tasks(TasksConfig(count=rows + 1, families=small, side=side))
+    next(made)
+    return made
+
+
+def draw_tasks(folder: Path, rows: int) -> dict[str, Any]:
+    """Pictures of 320 pixels with questions, answers and hashes; not written."""
+    made = small_tasks(rows, 320)
     return measured(lambda: sum(1 for _ in made))
+
+
+def write_small_tasks(folder: Path, rows: int) -> dict[str, Any]:
+    """Pictures of 224 pixels, written to a task folder as PNG."""
+    from air_reasoning.task_files import task_writer
+
+    made = small_tasks(rows, 224)
+
+    def work() -> int:
+        with task_writer(folder / "tasks") as add:
+            for task, image in made:
+                add(task, [image])
+        return rows
+
+    return measured(work)
 
 
 PARTS: dict[str, tuple[Callable[[Path, int], dict[str, Any]], int]] = {
     "import": (import_rows, 100_000), "export": (export_rows, 20_000),
     "validate": (validate_rows, 20_000), "replay": (replay_cells, 400), "draw": (draw_tasks, 600),
+    "write": (write_small_tasks, 600),
 }  # fmt: skip
 
 
