@@ -305,6 +305,20 @@ def test_the_split_is_told_by_the_row_the_option_or_the_name_of_the_file(tmp_pat
     assert doctest.testmod(importing).failed == 0
 
 
+def test_a_long_text_in_place_of_a_path_is_a_picture_in_base64(tmp_path):
+    noise = Image.effect_noise((80, 80), 90).convert("RGB")
+    text = base64.b64encode(png(noise)).decode()
+    assert len(text) > 4096
+    row = {"image": [text], "question": "Which?", "response": "<think>a</think><answer>B</answer>"}
+    ((task, _),), counts = imported(tmp_path, [row])
+    assert (counts.format, task.images[0].width) == ("thyme", 80)
+
+
+def test_a_task_folder_needs_no_import(tmp_path, full):
+    with pytest.raises(DataError, match="is a task folder already"):
+        import_data(full / "tasks.jsonl", tmp_path / "again")
+
+
 def test_a_second_question_is_no_output(tmp_path):
     talk = [("user", "a?"), ("assistant", "<code>print(1)</code>"), ("user", "and b?")]
     row = {"messages": [{"role": role, "content": text} for role, text in talk], "solution": "1"}

@@ -15,7 +15,7 @@ from air_reasoning.data.stats import data_stats, stats_text
 from air_reasoning.data.validate import validate
 from air_reasoning.json_io import dump_line, read_jsonl
 from air_reasoning.task_files import task_writer
-from air_reasoning.types import Answer, Part, StopReason, Task, Trajectory
+from air_reasoning.types import Answer, Part, Segment, StopReason, Task, Trajectory
 
 GOOD = (
     "<think>go</think><code>```python\nprint(6*7)\n```</code><interpreter>42</interpreter>"
@@ -140,6 +140,15 @@ def test_a_cell_that_failed_must_fail_the_same_way(tmp_path):
     counts = validate(folder, replay=True)
     assert dict(counts.findings) == {"replay": 1}
     assert "ZeroDivisionError" in counts.examples["replay"][0].detail
+
+
+def test_outputs_are_read_in_the_tags_of_every_preset():
+    for opening, closing in (
+        ("<interpreter>", "</interpreter>"),
+        ("<sandbox_output>", "</sandbox_output>"),
+    ):
+        output = Segment(kind="output", text=f"{opening}42{closing}")
+        assert reexecute.stored_text(output) == "42"
 
 
 @pytest.mark.parametrize(

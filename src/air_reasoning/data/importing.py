@@ -81,6 +81,8 @@ def _format_of(file: Path, where: str, row: Row, wanted: str, described: bool) -
         return wanted
     if described:
         return "llamafactory"
+    if {"id", "prompt", "answer"} <= row.keys() and isinstance(row["answer"], dict):
+        raise DataError(f"{where}: this is a task folder already; it needs no import")
     name = "csv" if file.suffix in (".csv", ".tsv") else detect(row)
     if name is None:
         raise DataError(

@@ -16,7 +16,7 @@ from air_reasoning.data.sample_files import stream_samples
 from air_reasoning.display import Progress
 from air_reasoning.images import load_ref
 from air_reasoning.sandbox.process import ProcessPool, SandboxConfig
-from air_reasoning.turn_format import AIR, render_execution
+from air_reasoning.turn_format import TURN_FORMATS, render_execution
 from air_reasoning.types import Segment, Task
 
 _ADDRESS = re.compile(r"0x[0-9a-fA-F]{6,}")
@@ -89,8 +89,11 @@ async def _replay(
 
 
 def stored_text(output: Segment) -> str:
-    """What stands between the tags of an output."""
-    return output.text.removeprefix(AIR.output[0]).removesuffix(AIR.output[1])
+    """What stands between the tags of an output, whichever preset they are of."""
+    for form in TURN_FORMATS.values():
+        if output.text.startswith(form.output[0]):
+            return output.text.removeprefix(form.output[0]).removesuffix(form.output[1])
+    return output.text
 
 
 def same_output(stored: str, now: str) -> bool:

@@ -161,6 +161,10 @@ def pictures_of(value: Any) -> list[Picture]:
     return [_picture(item) for item in items]
 
 
+_LONGEST_PATH = 4096
+"""A longer text is no path but a picture in base64, as some parquet files hold them."""
+
+
 def _picture(item: Any) -> Picture:
     if isinstance(item, dict):
         fields = cast(dict[str, Any], item)
@@ -172,6 +176,8 @@ def _picture(item: Any) -> Picture:
             raise RowError("remote_image", item[:100])
         if item.startswith("data:image/"):
             return _decoded(item.partition(",")[2])
+        if len(item) > _LONGEST_PATH:
+            return _decoded(item)
         return item.removeprefix("file://")
     raise RowError("layout", f"a picture is neither path nor bytes: {item!r}"[:120])
 
