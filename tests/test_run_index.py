@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from air_reasoning import run_index
-from air_reasoning.errors import ConfigError, DataError
-from air_reasoning.run_index import RunIndex
+from air_reasoning.errors import ConfigError
+from air_reasoning.run_index import UNREADABLE, RunIndex
 from air_reasoning.run_query import Filter, count, facets, find, page, parse_filter
 from air_reasoning.run_rows import index_row
 
@@ -107,12 +107,17 @@ def test_a_broken_index_is_made_again(tmp_path: Path):
         assert keys(index) == ["a"]
 
 
-def test_a_broken_line_is_named_and_what_is_before_it_is_there(tmp_path: Path):
-    write(tmp_path, record("a"), "{broken}\n", record("b"))
+def test_a_broken_line_is_named_and_the_others_are_there(tmp_path: Path):
+    odd: dict[str, Any] = record("odd") | {"trajectory": {"id": "odd", "segments": [None]}}
+    write(tmp_path, record("a"), "{broken}\n", "null\n", odd, "\0\0\n", record("b"))
     with RunIndex(tmp_path) as index:
-        with pytest.raises(DataError, match=r"part-0000\.jsonl: byte \d+: not valid JSON"):
-            index.catch_up()
-        assert keys(index) == ["a"]
+        done, there = index.catch_up()
+        assert done == there
+        broken = page(index.connection, Filter(stop=UNREADABLE))
+        assert [row["correct"] for row in broken] == [None] * 4
+        assert "part-0000.jsonl: byte" in broken[0]["reason"]
+        assert "not valid JSON" in broken[0]["reason"]
+        assert keys(index, stop="answered") == ["a", "b"]
 
 
 def test_the_same_id_again_gets_a_key_of_its_own(tmp_path: Path):

@@ -26,10 +26,11 @@ from typing import Any, BinaryIO, Self, cast
 
 from air_reasoning.errors import DataError
 from air_reasoning.json_io import parse_json
-from air_reasoning.run_reader import located, trajectory_parts
+from air_reasoning.run_reader import json_object, located, trajectory_parts
 from air_reasoning.run_rows import COLUMNS, index_row
 
 VERSION = 3
+UNREADABLE = "unreadable line"
 HUGE_LINE = 8 * 2**20
 """Longer records are read by a process of their own, which gives its memory back."""
 _BATCH = 1_000
@@ -56,9 +57,8 @@ class RunIndex:
         """Read what was written since; stops after about ``seconds``.
 
         Returns (bytes indexed, bytes there): equal when it is complete, but for a torn last line.
-
-        Raises:
-            DataError: a line that is not JSON; what is before it is indexed.
+        A line that is no record gets a row all the same, with the stop ``UNREADABLE`` and the
+        reason.
         """
         until = time.monotonic() + seconds
         with self.lock:
@@ -113,7 +113,7 @@ class RunIndex:
     def _add_lines(self, part: Path, done: int) -> bool:
         """Index up to ``_BATCH`` whole lines of ``part`` from byte ``done`` on."""
         number = int(part.stem.removeprefix("part-"))
-        start, failure = done, None
+        start = done
         counts = Counter[tuple[str, Any]]()
         with part.open("rb") as file:
             file.seek(done)
@@ -122,11 +122,7 @@ class RunIndex:
                 length = len(line) if line.endswith(b"\n") else _huge_line_length(file, line)
                 if not length:
                     break
-                try:
-                    row, text = _summary(line, length, part, done)
-                except DataError as error:
-                    failure = error
-                    break
+                row, text = _summary(line, length, part, done)
                 self._insert(row | {"part": number, "offset": done, "length": length}, text)
                 counts.update((name, row[name]) for name in FACETS)
                 done += length
@@ -134,8 +130,6 @@ class RunIndex:
         self.connection.execute(
             "INSERT OR REPLACE INTO parts VALUES (?, ?, ?)", (part.name, done, part.stat().st_ino)
         )
-        if failure is not None and done == start:
-            raise failure
         return done > start
 
     def _count(self, counts: Counter[tuple[str, Any]]) -> None:
@@ -185,14 +179,24 @@ def _huge_line_length(file: BinaryIO, start: bytes) -> int:
 
 
 def _summary(line: bytes, length: int, part: Path, offset: int) -> tuple[dict[str, Any], str]:
-    """``index_row`` of a line, of which ``line`` may be the start. Raises DataError: no JSON."""
+    """``index_row`` of a line, of which ``line`` may be the start; of no record: why not."""
     where = f"{part}: byte {offset}"
-    if len(line) == length:
-        return index_row(parse_json(line, where))
+    try:
+        if len(line) < length:
+            return _huge_summary(part, offset, length, where)
+        return index_row(json_object(parse_json(line, where), where))
+    except DataError as error:
+        reason = str(error)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{where}: not a record in the documented format ({error!r})"
+    return {**dict.fromkeys(COLUMNS), "stop": UNREADABLE, "reason": reason}, ""
+
+
+def _huge_summary(part: Path, offset: int, length: int, where: str) -> tuple[dict[str, Any], str]:
     command = [sys.executable, "-m", __name__, str(part), str(offset), str(length)]
     done = subprocess.run(command, capture_output=True, check=False)
     if done.returncode:
-        raise DataError(f"{where}: a record of {length} bytes is not valid JSON; remove it")
+        raise DataError(f"{where}: {length} bytes are no record; remove the line")
     row, text = parse_json(done.stdout, where)
     return row, text
 

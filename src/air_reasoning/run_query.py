@@ -145,7 +145,9 @@ def _where(connection: sqlite3.Connection, chosen: Filter) -> tuple[str, list[An
     if chosen.text:
         join = "JOIN texts ON texts.n = rows.n"
         parts = _trigrams(chosen.text)
-        if parts and has_trigrams(connection) and _is_rare(connection, parts):
+        if "\0" in chosen.text:  # where SQLite's patterns end
+            terms.append("0")
+        elif parts and has_trigrams(connection) and _is_rare(connection, parts):
             terms.append(f"rows.n IN ({_HOLDING})")
             values.append(parts)
         terms.append("texts.text LIKE ? ESCAPE '\\'")

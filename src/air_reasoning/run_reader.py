@@ -20,10 +20,11 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Lines of ``metrics.jsonl`` in order (none yet: an empty list); a torn last one is left out.
 
     Raises:
-        DataError: a line that is not JSON.
+        DataError: a line that is not a JSON object.
     """
     file = path / "metrics.jsonl"
-    return [data for _, data in read_jsonl(file, torn_end=True)] if file.exists() else []
+    lines = read_jsonl(file, torn_end=True) if file.exists() else ()
+    return [json_object(data, where) for where, data in lines]
 
 
 def read_trajectories(path: Path) -> Iterator[dict[str, Any]]:
@@ -43,12 +44,21 @@ def read_status(path: Path) -> dict[str, Any]:
     Raises:
         DataError: the folder holds no run, its status is not JSON, or it is of a later schema.
     """
-    status = cast(dict[str, Any], read_json(path / "status.json"))
-    if (schema := status.get("schema", 1)) > SCHEMA:
+    file = path / "status.json"
+    status = json_object(read_json(file), str(file))
+    schema = status.get("schema", 1)
+    if not isinstance(schema, int) or schema > SCHEMA:
         raise DataError(
             f"{path}: written in schema {schema}, this version reads up to {SCHEMA}; upgrade air"
         )
     return status
+
+
+def json_object(data: Any, where: str) -> dict[str, Any]:
+    """``data``, which has to be a JSON object. Raises DataError."""
+    if not isinstance(data, dict):
+        raise DataError(f"{where}: expected an object, found {type(data).__name__}; remove it")
+    return cast(dict[str, Any], data)
 
 
 def is_owned(path: Path) -> bool:

@@ -138,6 +138,30 @@ def test_cells_run_only_from_our_own_page(client: TestClient):
     assert client.post("/api/cell", json=code, headers=ours).status_code == 400
 
 
+def test_one_run_of_another_make_does_not_hide_the_others(client: TestClient, made_run: Path):
+    for name, status in (("list", "[1]"), ("torn", '{"schema": 1,'), ("late", '{"schema": "x"}')):
+        (made_run / name).mkdir()
+        (made_run / name / "status.json").write_text(status)
+    (made_run / "rl" / "metrics.jsonl").write_text('{"step": 1, "accuracy": "high", "a": 0.5}\n')
+    (made_run / "rl" / "summary.json").write_text('{"checkpoints": []}')
+    runs = {run["name"]: run["state"] for run in client.get("/api/runs").json()}
+    unreadable = dict.fromkeys(("list", "torn", "late"), "unreadable")
+    assert runs == unreadable | {"rl": "done"}
+    columns = client.get("/api/metrics?run=rl").json()["columns"]
+    assert columns == {"accuracy": [None], "a": [0.5]}
+
+
+@pytest.mark.parametrize("text", ["%00abc", '"x OR y"', "a*b", "%25%25%25"])
+def test_any_text_may_be_searched(client: TestClient, text: str):
+    assert client.get(f"/api/samples?run=rl&text={text}").json()["rows"] == []
+
+
+@pytest.mark.parametrize("body", ["[]", "null", "{", '{"run": "rl", "segment": "x"}'])
+def test_a_wrong_cell_is_a_400(client: TestClient, body: str):
+    ours = {"x-air-view": "1", "origin": "http://localhost"}
+    assert client.post("/api/cell", content=body, headers=ours).status_code == 400
+
+
 @pytest.mark.parametrize("query", ["correct=maybe", "sort=;drop", "step_min=x", "offset=x"])
 def test_a_wrong_question_is_a_400(client: TestClient, query: str):
     assert client.get(f"/api/samples?run=rl&{query}").status_code == 400

@@ -146,9 +146,11 @@ def _tokens(store: Store, request: Request) -> dict[str, Any]:
 
 
 async def _run_cell(store: Store, asked: Any) -> dict[str, Any]:
+    if not isinstance(asked, dict) or not isinstance(asked.get("segment"), int):
+        raise ConfigError("expected an object of run, key and the number of a segment")
     run = await asyncio.to_thread(store.run, str(asked.get("run", "")))
     record = await asyncio.to_thread(_record, store, run, str(asked.get("key", "")))
-    return await run_again(run, record, int(asked.get("segment", -1)))
+    return await run_again(run, record, asked["segment"])
 
 
 def _record(store: Store, run: Path, key: str) -> dict[str, Any]:

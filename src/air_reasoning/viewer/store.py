@@ -15,10 +15,12 @@ from air_reasoning.run_index import RunIndex
 from air_reasoning.run_reader import (
     find_runs,
     is_owned,
+    json_object,
     read_metrics,
     read_status,
     trajectory_parts,
 )
+from air_reasoning.viewer.metrics import number
 
 HEADLINE = (
     *("accuracy", "reward/total", "code_share", "tool_success", "tokens_mean", "entropy"),
@@ -94,16 +96,23 @@ class Store:
 
 
 def run_summary(run: Path) -> dict[str, Any]:
-    """State, last step, headline figures and a short curve of one run."""
+    """State, last step, headline figures and a short curve of one run, or why it has none."""
     try:
-        status, metrics = read_status(run), read_metrics(run)
-        summary = read_summary(run)
+        return _summary_of(run)
     except DataError as error:
         return {"state": "unreadable", "error": str(error)}
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        # One run of another make may not hide all others.
+        return {"state": "unreadable", "error": f"{run}: not in the documented format ({error!r})"}
+
+
+def _summary_of(run: Path) -> dict[str, Any]:
+    status, metrics = read_status(run), read_metrics(run)
+    summary = read_summary(run)
     last = last_values(metrics)
     headline = {name: last[name] for name in HEADLINE if name in last} or eval_headline(summary)
     spark = next((name for name in SPARK if name in last), None)
-    values = [line[spark] for line in metrics if line.get(spark) is not None] if spark else []
+    values = [v for line in metrics if (v := number(line.get(spark))) is not None] if spark else []
     return {
         "command": status.get("command", ""),
         "state": status.get("state", ""),
@@ -132,20 +141,21 @@ def run_details(run: Path) -> dict[str, Any]:
 def read_events(run: Path) -> list[dict[str, Any]]:
     """Lines of ``events.jsonl``, in order."""
     file = run / "events.jsonl"
-    return [data for _, data in read_jsonl(file, torn_end=True)] if file.exists() else []
+    lines = read_jsonl(file, torn_end=True) if file.exists() else ()
+    return [json_object(data, where) for where, data in lines]
 
 
 def read_summary(run: Path) -> dict[str, Any]:
     """``summary.json``, or nothing yet."""
     file = run / "summary.json"
-    return read_json(file) if file.exists() else {}
+    return json_object(read_json(file), str(file)) if file.exists() else {}
 
 
 def last_values(metrics: list[dict[str, Any]]) -> dict[str, float]:
     """The newest defined value of every metric: some are not written at every step."""
     last = dict[str, float]()
     for line in metrics[-200:]:
-        last.update({name: value for name, value in line.items() if value is not None})
+        last.update({name: v for name, value in line.items() if (v := number(value)) is not None})
     return last
 
 
