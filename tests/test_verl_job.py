@@ -55,7 +55,8 @@ def opened(row: dict) -> dict:
 
 def settings(tmp_path: Path, *overrides: str, base: bool = True) -> dict:
     given = [f"tasks={tmp_path}", *(BASE if base else ()), *overrides]
-    return verl_settings(load_config(VerlJobConfig, overrides=given).value, tmp_path / "job")
+    config = load_config(VerlJobConfig, overrides=given).value
+    return verl_settings(config, tmp_path / "job", {"min_pixels": 64, "max_pixels": 4096})
 
 
 def test_a_row_comes_back_as_the_task_with_its_pictures_in_order(tmp_path):
@@ -92,6 +93,7 @@ def test_the_settings_say_what_ours_say(tmp_path):
     assert made["data.max_response_length"] == 1500
     assert made[f"{ROLLOUT}.max_model_len"] == 4096 + 1500
     assert made["actor_rollout_ref.model.lora_rank"] == 16
+    assert made["data.mm_processor_kwargs"] == {"min_pixels": 64, "max_pixels": 4096}
     assert made["algorithm.adv_estimator"] == "air"
     assert made["algorithm.rollout_correction.rollout_is_threshold"] == 3
     assert made["trainer.v1.trainer_mode"] == "colocate_async"
@@ -133,6 +135,8 @@ def test_the_folder_is_whole_and_air_rl_reads_its_settings(tmp_path, tiny_model)
     table = pq.read_table(job / "train.parquet").to_pylist()
     assert [row["extra_info"]["index"] for row in table] == [0, 1, 2]
     assert [row_task(opened(row))[0].id for row in table] == ["a", "b", "c"]
+    verl = yaml.safe_load((job / "verl.yaml").read_text())
+    assert set(verl["data"]["mm_processor_kwargs"]) == {"min_pixels", "max_pixels"}  # both or none
     assert load_config(RLConfig, files=[job / "air.yaml"]).value.prompts == 2
     assert yaml.safe_load((job / "agent.yaml").read_text())[0]["settings"] == str(job / "air.yaml")
     assert (job / "launch.sh").stat().st_mode & stat.S_IXUSR

@@ -26,9 +26,8 @@ from verl.utils.dataset.rl_dataset import RLHFDataset
 from verl.workers.rollout.replica import TokenOutput
 
 from air_reasoning.cli import main
-from air_reasoning.engine import Engine
+from air_reasoning.engine import Engine, load_for
 from air_reasoning.integrations import verl as ours
-from air_reasoning.models.load import load_model
 from air_reasoning.models.token_text import Text, TokenText
 from air_reasoning.rollout import rollout_group
 from air_reasoning.samplers.base import SampleRequest, SamplingParams
@@ -119,6 +118,7 @@ def job(tmp_path_factory: pytest.TempPathFactory, talking_model: Path) -> Path:
         f"model: {{path: {talking_model}}}\nanchor: {{weight: 0}}\nsteps: 10\n"
         "optimizer: {decay_share: 0}\nrollout: {max_turns: 3, max_new_tokens: 60}\n"
         "verl: {prompt_tokens: 600, tool_tokens: 600, gpus_per_node: 1}\n"
+        "engine: {max_pixels: 9000}\n"  # below the pictures of the tasks, 128 x 128
     )
     words = ["export", "verl-job", "-c", str(folder / "rl.yaml"), "-o", str(folder / "job")]
     assert main(words) == 0
@@ -165,8 +165,8 @@ def row_of(config: Any, made: ours.AirWorker, index: int = 0) -> dict[str, Any]:
 
 
 def server_for(job: Path, lost: frozenset[str]) -> Server:
-    model = ours.settings_of(str(job / "air.yaml")).model.folder()
-    loaded = load_model(model)
+    settings = ours.settings_of(str(job / "air.yaml"))
+    loaded = load_for(settings.engine, settings.model.folder())
     task = read_tasks(job.parent / "tasks")[0]
     right = f"<think>so</think><answer>\\boxed{{{task.answer.value}}}</answer>"
 

@@ -22,7 +22,7 @@ from air_reasoning.errors import ConfigError, DataError
 from air_reasoning.files import atomic_write
 from air_reasoning.images import load_ref
 from air_reasoning.integrations.verl_rows import AGENT, write_rows
-from air_reasoning.models.processor import load_processor
+from air_reasoning.models.processor import Processor, load_processor
 from air_reasoning.renderer import Renderer
 from air_reasoning.rl_config import RLConfig
 from air_reasoning.task_files import read_tasks
@@ -83,12 +83,17 @@ def export_verl_job(resolved: Resolved[VerlJobConfig], options: RunOptions) -> N
         DataError: broken tasks, fewer than a step's, or a prompt that is too long.
     """
     config, folder = resolved.value, options.run_dir.absolute()
-    settings = verl_settings(config, folder)
+    processor = load_processor(
+        config.model.folder(),
+        min_pixels=config.engine.min_pixels,
+        max_pixels=config.engine.max_pixels,
+    )
+    settings = verl_settings(config, folder, picture_limits(processor))
     tasks = training_tasks(config, options.limit)
     val = read_tasks(config.verl.val_tasks) if config.verl.val_tasks else []
     if len(tasks) < config.prompts:
         raise DataError(f"{config.tasks}: {len(tasks)} tasks; a step takes {config.prompts}")
-    longest = longest_prompt([*tasks, *val], config)
+    longest = longest_prompt([*tasks, *val], config, processor)
     print(f"{len(tasks)} tasks, {len(val)} for validation; longest prompt {longest} tokens")
     if options.dry_run:
         return
@@ -99,9 +104,10 @@ def export_verl_job(resolved: Resolved[VerlJobConfig], options: RunOptions) -> N
     write_rows(folder / "train.parquet", tasks, "train", system)
     if val:
         write_rows(folder / "val.parquet", val, "val", system)
+    ours = config.model_dump(mode="json", exclude={"verl"})
     agent = {"name": AGENT, "_target_": f"{_MODULE}.AirAgentLoop"}
     files = {
-        "air.yaml": yaml.safe_dump(_ours(config), sort_keys=False, allow_unicode=True),
+        "air.yaml": yaml.safe_dump(ours, sort_keys=False, allow_unicode=True),
         "agent.yaml": yaml.safe_dump([agent | {"settings": str(folder / "air.yaml")}]),
         "verl.yaml": yaml.safe_dump(_for_hydra(settings), sort_keys=False, allow_unicode=True),
         "launch.sh": _LAUNCH.format(version=VERL, folder=shlex.quote(str(folder))),
@@ -112,12 +118,15 @@ def export_verl_job(resolved: Resolved[VerlJobConfig], options: RunOptions) -> N
     print(f"wrote {folder}; start it with: sh {shlex.quote(str(folder / 'launch.sh'))}")
 
 
-def longest_prompt(tasks: Sequence[Task], config: VerlJobConfig) -> int:
+def picture_limits(processor: Processor) -> dict[str, int]:
+    """Smallest and largest picture in pixels: processors take both or, silently, neither."""
+    size = dict(processor.image_processor.size) if processor.pictures == "patches" else {}
+    return {"min_pixels": size["shortest_edge"], "max_pixels": size["longest_edge"]} if size else {}
+
+
+def longest_prompt(tasks: Sequence[Task], config: VerlJobConfig, processor: Processor) -> int:
     """Tokens of the longest prompt. Raises DataError: longer than verl.prompt_tokens."""
     engine, longest = config.engine, 0
-    processor = load_processor(
-        config.model.folder(), min_pixels=engine.min_pixels, max_pixels=engine.max_pixels
-    )
     renderer = Renderer(processor, TURN_FORMATS[engine.format], engine.system_prompt)
     for task in tasks:
         ids = renderer.prompt_ids(task, [load_ref(ref) for ref in task.images])
@@ -130,8 +139,10 @@ def longest_prompt(tasks: Sequence[Task], config: VerlJobConfig) -> int:
     return longest
 
 
-def verl_settings(config: VerlJobConfig, folder: Path) -> dict[str, Any]:
+def verl_settings(config: VerlJobConfig, folder: Path, pixels: dict[str, int]) -> dict[str, Any]:
     """Settings of verl by dotted names: what differs from its own defaults.
+
+    ``pixels``: limits of a picture, so that verl, its servers and we see it in one size.
 
     Raises:
         ConfigError: a setting of ours has no counterpart there; the message names it.
@@ -140,7 +151,7 @@ def verl_settings(config: VerlJobConfig, folder: Path) -> dict[str, Any]:
     files = {"data.train_files": str(folder / "train.parquet")}
     val = "val.parquet" if config.verl.val_tasks else "train.parquet"
     files |= {"data.val_files": str(folder / val)}
-    settings = files | _data(config) | _actor(config) | _rollout(config, folder)
+    settings = files | _data(config, pixels) | _actor(config) | _rollout(config, folder)
     return settings | _algorithm(config) | _trainer(config, folder) | config.verl.options
 
 
@@ -175,15 +186,13 @@ def _refuse_what_verl_lacks(config: VerlJobConfig) -> None:
         raise ConfigError("; ".join(wrong))
 
 
-def _data(config: VerlJobConfig) -> dict[str, Any]:
-    engine = config.engine
-    pixels = {"min_pixels": engine.min_pixels, "max_pixels": engine.max_pixels}
+def _data(config: VerlJobConfig, pixels: dict[str, int]) -> dict[str, Any]:
     return {
         "data.train_batch_size": config.prompts,
         "data.max_prompt_length": config.verl.prompt_tokens,
         "data.max_response_length": config.rollout.max_new_tokens + config.verl.tool_tokens,
         "data.seed": config.seed,
-        "data.mm_processor_kwargs": {k: v for k, v in pixels.items() if v is not None},
+        "data.mm_processor_kwargs": pixels,
         "data.dataloader_num_workers": 1,
         # verl wants a validation file; without tasks for it one row is named and never read.
         "data.val_max_samples": -1 if config.verl.val_tasks else 1,
@@ -307,11 +316,6 @@ def _trainer(config: VerlJobConfig, folder: Path) -> dict[str, Any]:
         settings |= {"actor_rollout_ref.hybrid_engine": False}
         settings |= {"trainer.v1.separate_async.parameter_sync_step": 1}
     return settings
-
-
-def _ours(config: VerlJobConfig) -> dict[str, Any]:
-    """The settings of `air rl` alone, as a file of theirs."""
-    return config.model_dump(mode="json", exclude={"verl"})
 
 
 def _for_hydra(settings: dict[str, Any]) -> dict[str, Any]:
