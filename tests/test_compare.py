@@ -42,9 +42,9 @@ def test_pairs_groups_and_flips():
 
 
 def test_what_differs_is_a_warning_but_not_the_model():
-    a = {"model": "m1", "max_new_tokens": 256, "version torch": "2.9"}
-    b = {"model": "m2", "max_new_tokens": 512, "version torch": "2.9"}
-    assert differing(a, b) == ["max_new_tokens: 256 and 512"]
+    a = {"model": "m1", "max_new_tokens": 256, "version torch": "2.9", "back end": "local"}
+    b = {"model": "m2", "max_new_tokens": 512, "version torch": "2.9", "back end": "endpoint"}
+    assert differing(a, b) == ["max_new_tokens: 256 and 512", "back end: local and endpoint"]
     assert "does not say" in differing({}, b)[0]
 
 

@@ -24,7 +24,7 @@ from air_reasoning.metrics import Paired, Record, paired
 from air_reasoning.run_reader import read_trajectories
 
 MAX_FLIPS = 200
-_FREE = ("model", "back end")  # what a comparison is usually about
+_FREE = ("model",)  # what a comparison is usually about
 Passes = dict[str, dict[tuple[str, int], Record]]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from air_reasoning.config import flat_values
 from air_reasoning.environment import environment
 from air_reasoning.eval import tables
 from air_reasoning.eval.benchmark import Benchmark
@@ -10,6 +11,7 @@ from air_reasoning.eval.judge import side_model_names
 from air_reasoning.eval.measure import Measure
 from air_reasoning.eval.repeats import repeat_figures
 from air_reasoning.eval.settings import EvalConfig
+from air_reasoning.identity import content_identity
 from air_reasoning.json_io import to_json
 from air_reasoning.metrics import (
     Record,
@@ -97,7 +99,7 @@ def provenance(
 ) -> dict[str, Any]:
     """Everything that can move a score; two reports that differ here are not simply compared."""
     packages = environment().get("packages", {})
-    engine, rollout = config.engine, config.rollout
+    engine = config.engine
     return {
         "benchmark": benchmark.label,
         "tasks": f"{n}, {tasks_id}",
@@ -110,20 +112,31 @@ def provenance(
         "format": engine.format,
         "min_pixels": engine.min_pixels or "the checkpoint's",
         "max_pixels": engine.max_pixels or "the checkpoint's",
-        "max_new_tokens": rollout.max_new_tokens,
-        "max_turns": rollout.max_turns,
-        "temperature (sampled)": rollout.temperature,
-        "top_p": rollout.top_p,
+        **{_rollout_name(name): value for name, value in flat_values(config.rollout).items()},
+        "max_context": engine.sampler.max_context or "the checkpoint's",
+        "sandbox limits": _sandbox_limits(config),
         "seed": config.seed,
         **{f"version {name}": version for name, version in packages.items() if version},
     }
+
+
+def _sandbox_limits(config: EvalConfig) -> str:
+    """All that a cell may meet, by a hash: they are many, and listed with the settings."""
+    values = flat_values(config.engine.sandbox)
+    values.pop("max_sessions", None)
+    return content_identity([values])[:8]
+
+
+def _rollout_name(name: str) -> str:
+    return f"{name} (sampled)" if name.endswith("temperature") else name
 
 
 def _back_end(config: EvalConfig) -> str:
     if config.model.script is not None:
         return "scripted"
     if config.endpoint.url:
-        return "endpoint"
+        told = (config.endpoint.api, f"results {config.endpoint.tool_results}")
+        return ", ".join(("endpoint", *told, *(f"without {name}" for name in config.endpoint.omit)))
     return f"local, {config.engine.device}, {config.engine.dtype}"
 
 
