@@ -179,6 +179,19 @@ def test_evaluation_items_are_found_in_training_data(tmp_path):
     assert "item" in counts.examples["leak"][0].detail
 
 
+def test_a_benchmark_of_which_one_split_has_pictures_is_known_by_them(tmp_path, benchmark_folder):
+    folder = benchmark_folder("mathvision")
+    row = {"problem": "<image>Another question?", "answer": "3", "images": ["4.jpg"]}
+    (tmp_path / "mine.jsonl").write_text(json.dumps(row) + "\n")
+    place = f"mathvision:{folder}"
+    counts = validate(tmp_path / "mine.jsonl", images=folder / "images", benchmarks=[place])
+    assert dict(counts.findings) == {"leak": 1}
+    (finding,) = counts.examples["leak"]
+    assert finding.where == str(tmp_path / "mine.jsonl")
+    assert finding.item == "mine-0000001"
+    assert "mathvision/4, by picture" in finding.detail
+
+
 def test_other_formats_are_validated_with_the_place_of_each_row(tmp_path, capsys):
     rows = [
         {"problem": "<image>How many?", "answer": "3", "images": ["gone.png"]},

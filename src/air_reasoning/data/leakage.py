@@ -98,7 +98,8 @@ def benchmark_tasks(place: str) -> list[Task]:
         except DataError as error:
             missing.append(error)
             continue
-        found |= {item.id: item for item in items}
+        # A split whose pictures are absent must not hide those that another split has.
+        found |= {item.id: item for item in items if item.images or item.id not in found}
     if not found:
         raise missing[0]
     return list(found.values())

@@ -9,7 +9,7 @@ import tempfile
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -90,9 +90,9 @@ def validate(
     """Look at everything and return the counts.
 
     Args:
-        path: a task folder, a task file, a data run, or data in any format of ``air data import``.
+        path: a task folder or file, a data run, or data in any format of ``air data import``.
         report: JSON lines of all findings.
-        benchmarks: NAME, NAME:FOLDER or task folders whose items must not be in the data.
+        benchmarks: NAME, NAME:FOLDER or task folders whose items must not be in it.
         replay: run every cell again and compare with the stored output.
         images: where relative picture paths of other formats start.
         format_name: of the rows, where it is another program's data.
@@ -113,9 +113,11 @@ def validate(
         out = stack.enter_context(atomic_file(report)) if report else None
 
         def add(finding: Finding) -> None:
+            if finding.where.startswith(f"{folder}/") and folder != path:
+                finding = replace(finding, where=str(path))  # the copy will be gone; ids tell rows
             counts.findings[finding.problem] += 1
-            counts.examples.setdefault(finding.problem, [])[3:] = ()
-            counts.examples[finding.problem].append(finding)
+            examples = counts.examples.setdefault(finding.problem, [])
+            examples += [finding] * (len(examples) < 3)
             if out is not None:
                 out.write(dump_line(finding) + b"\n")
 
@@ -133,8 +135,6 @@ def validate(
                     bar.advance(64)
         if folder.is_dir() and (folder / SAMPLES_NAME).is_file():
             _validate_samples(folder, counts, add, replay, limit, display)
-    for examples in counts.examples.values():
-        examples[3:] = ()
     return counts
 
 
