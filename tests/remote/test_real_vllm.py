@@ -16,11 +16,17 @@ import torch
 from PIL import Image
 
 from air_reasoning.api import question_task
+from air_reasoning.config import RunOptions, load_config
 from air_reasoning.engine import EngineConfig, open_endpoint
 from air_reasoning.models.load import load_model
 from air_reasoning.models.lora import LoraConfig, add_adapter, save_adapter
+from air_reasoning.rl_config import RLConfig
+from air_reasoning.run_reader import read_metrics
 from air_reasoning.samplers.base import SampleRequest, SamplingParams
 from air_reasoning.samplers.settings import EndpointConfig
+from air_reasoning.task_files import write_tasks
+from air_reasoning.tasks.make import TasksConfig, make_tasks
+from air_reasoning.train_rl import run_rl
 
 pytestmark = [
     pytest.mark.timeout(600),
@@ -113,3 +119,38 @@ def test_a_real_vllm_takes_new_weights(tmp_path, rank):
     old = plain_logprobs(loaded, asked, completion.token_ids)
     assert float((new - sampled).abs().max()) < 1e-3
     assert float((old - sampled).abs().max()) > 1e-2
+
+
+@pytest.mark.parametrize("rank", [4, 0])
+def test_a_training_through_a_real_vllm(tmp_path, rank):
+    """Three steps: what vLLM samples from is what is trained, also after updates."""
+    checkpoint = os.environ["VLLM_CHECKPOINT"]
+    made = list(make_tasks(TasksConfig(count=6, matplotlib=0)))
+    pictures = {task.images[0].sha256: image for task, image in made}
+    write_tasks(tmp_path / "tasks", [task for task, _ in made], pictures)
+    frozen = ["model.visual", "model.language_model.embed_tokens"]  # see above: tied, on a CPU
+    settings = {
+        "model": {"path": checkpoint}, "tasks": str(tmp_path / "tasks"), "steps": 3, "prompts": 2,
+        "group_size": 4, "n_forbid": 1, "bf16": False, "anchor": {"weight": 0},
+        "rollout": {"max_turns": 2, "max_new_tokens": 24}, "loss": {"entropy_coef": 0.1},
+        "samples": {"mask_truncated": False, "mask_void_turns": False, "drop_constant": False},
+        "optimizer": {"lr": 3e-3, "warmup_steps": 0, "freeze": [] if rank else frozen},
+        "engine": {"sandbox": {"max_sessions": 8}}, "lora": {"rank": rank},
+        "endpoint": {"url": os.environ["VLLM_URL"], "api": "vllm"},
+    }  # fmt: skip
+    try:
+        options = RunOptions(run_dir=tmp_path / "run", display="none")
+        run_rl(load_config(RLConfig, preset=settings), options)
+    finally:
+        if rank == 0:
+            asyncio.run(put_back(checkpoint))
+    steps = read_metrics(tmp_path / "run")
+    assert [step["groups/lost_trajectories"] for step in steps] == [0, 0, 0]
+    assert all(step["optim/grad_norm"] > 0 for step in steps)
+    assert max(step["sampler/logprob_gap"] for step in steps) < 1e-3
+
+
+async def put_back(checkpoint):
+    endpoint = EndpointConfig(url=os.environ["VLLM_URL"], api="vllm", processor=checkpoint)
+    async with open_endpoint(endpoint, EngineConfig()) as engine:
+        await engine.sampler.load_weights(checkpoint, 0)

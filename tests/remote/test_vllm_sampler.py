@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import shutil
 
 import pytest
@@ -216,14 +217,17 @@ def test_adapters_and_checkpoints_are_loaded(processor, serving, tmp_path):
         completion = await sampler.sample(request(processor, []))
         return sampler.model, completion.policy_version
 
-    assert run(processor, serving, [server], job) == ("policy-2", 2)
-    lora = str(tmp_path / "lora")
+    name, version = run(processor, serving, [server], job)
+    assert re.fullmatch(r"policy-[0-9a-f]{8}-2", name)
+    assert version == 2
+    first, lora = f"{name[:-2]}-1", str(tmp_path / "lora")
     assert server.calls == [
-        ("/v1/load_lora_adapter", {"lora_name": "policy-1", "lora_path": lora}),
-        ("/v1/load_lora_adapter", {"lora_name": "policy-2", "lora_path": lora}),
-        ("/v1/unload_lora_adapter", {"lora_name": "policy-1"}),
+        ("/v1/load_lora_adapter", {"lora_name": first, "lora_path": lora}),
+        ("/v1/load_lora_adapter", {"lora_name": name, "lora_path": lora}),
+        ("/v1/unload_lora_adapter", {"lora_name": first}),
+        ("/v1/unload_lora_adapter", {"lora_name": name}),
     ]
-    assert server.bodies[0]["model"] == "policy-2"
+    assert server.bodies[0]["model"] == name
 
 
 def test_a_checkpoint_whose_pictures_vllm_would_not_normalise_is_refused(

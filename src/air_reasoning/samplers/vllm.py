@@ -15,7 +15,9 @@ Log-probabilities are of the distribution sampled from only if the server runs w
 
 import asyncio
 import json
+import uuid
 from collections import Counter
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -49,6 +51,8 @@ class VllmSampler:
         self._processor = processor
         self._config = config
         self._text = TokenText(processor.tokenizer)
+        # A name of its own: a run before this one may have left the same version there.
+        self._adapters = f"policy-{uuid.uuid4().hex[:8]}"
         self._home: dict[str, JsonClient] = {}
         self._load: Counter[int] = Counter()
         self._lost: set[int] = set()
@@ -146,20 +150,26 @@ class VllmSampler:
             if n in self._lost:
                 continue
             if (folder / "adapter_config.json").is_file():
-                name = f"policy-{version}"
+                name = f"{self._adapters}-{version}"
                 adapter = {"lora_name": name, "lora_path": str(folder)}
                 await client.post_text("/v1/load_lora_adapter", adapter)
-                if self.model.startswith("policy-"):
-                    await client.post_text("/v1/unload_lora_adapter", {"lora_name": self.model})
+                await self._unload(client)
             else:
                 call = {"method": "reload_weights", "kwargs": {"weights_path": str(folder)}}
                 await client.post_text("/collective_rpc", call)
                 await _forget(client)
         self.model, self.policy_version = name, version
 
+    async def _unload(self, client: JsonClient) -> None:
+        """Forget the adapter before this one."""
+        if self.model.startswith(self._adapters):
+            await client.post_text("/v1/unload_lora_adapter", {"lora_name": self.model})
+
     async def close(self) -> None:
-        """Close all connections."""
+        """Take the adapter off the servers and close all connections."""
         for client in self.clients:
+            with suppress(SamplerError):  # a server that is gone has forgotten it
+                await self._unload(client)
             await client.close()
 
     def _server(self, trajectory_id: str) -> JsonClient:
