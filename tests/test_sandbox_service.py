@@ -338,6 +338,10 @@ def test_air_sandbox_run_uses_servers(
     assert main(["sandbox", "run", "--json", *files, *option]) == 0
     told = json.loads(capfd.readouterr().out)
     assert told["tier"] == shared.tier
+    assert main(["sandbox", "check", *option]) == 0
+    assert f"{shared.url}: tier: {shared.tier} (" in capfd.readouterr().out
+    assert main(["sandbox", "check", "-o", "sandbox.urls=[http://127.0.0.1:1]"]) == 4
+    assert "http://127.0.0.1:1: tier: none. no sandbox server is there" in capfd.readouterr().out
     rows = [(e["status"], e["value"], e["state_lost"]) for e in told["executions"]]
     assert rows == [
         ("ok", None, False),

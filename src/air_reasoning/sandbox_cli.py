@@ -46,31 +46,46 @@ def _settings(config: list[Path] | None, override: list[str] | None) -> SandboxC
 
 @app.command()
 def check(config: ConfigFiles = None, override: Overrides = None) -> None:
-    """Print the tier in force and what every layer answered. Exit code 4 if it would refuse."""
+    """Print the tier in force and what every layer answered. Exit code 4 if it would refuse.
+
+    With sandbox.urls each of these servers is asked instead of this machine.
+    """
     from air_reasoning.display import table
     from air_reasoning.sandbox.probing import probe_host
-    from air_reasoning.sandbox.process import ProcessPool
 
     settings = _settings(config, override)
+    if settings.urls:
+        single = [settings.model_copy(update={"urls": (url,)}) for url in settings.urls]
+        works = [_works(one, f"{one.urls[0]}: ") for one in single]
+        raise typer.Exit(0 if all(works) else 4)
     rows = [
         {"layer": name, "answer": "works" if not reason else f"missing: {reason}"}
         for name, reason in probe_host(settings).items()
     ]
     typer.echo(table(rows))
+    typer.echo("")
+    raise typer.Exit(0 if _works(settings) else 4)
+
+
+def _works(settings: SandboxConfig, where: str = "") -> bool:
+    """Whether a cell runs; the tier, or why not, is printed."""
+    from air_reasoning.sandbox.opening import open_pool
 
     async def one_cell() -> Execution:
-        async with ProcessPool(settings) as pool, pool.session() as session:
+        async with open_pool(settings) as pool, pool.session() as session:
             return await session.run("1 + 1")
 
     try:
         execution = asyncio.run(one_cell())
     except AirError as error:
-        typer.echo(f"\ntier: none. {error}")
-        raise typer.Exit(4) from None
+        typer.echo(f"{where}tier: none. {error}")
+        return False
+    told = f"{where}tier: {execution.tier}"
     if execution.value != "2":
-        typer.echo(f"\ntier: {execution.tier}, but 1 + 1 gave {execution.error}")
-        raise typer.Exit(4)
-    typer.echo(f"\ntier: {execution.tier} ({MEANING[execution.tier]}); 1 + 1 is {execution.value}")
+        typer.echo(f"{told}, but 1 + 1 gave {execution.error}")
+        return False
+    typer.echo(f"{told} ({MEANING[execution.tier]}); 1 + 1 is {execution.value}")
+    return True
 
 
 MEANING = {

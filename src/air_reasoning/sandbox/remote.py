@@ -36,6 +36,7 @@ BEAT_S = 15.0
 DOWN_S = 5.0  # how long a server that was gone is not asked
 PATIENCE_S = 60.0  # how long we go on while no server is there at all
 CONNECT_S = 5.0
+START_S = 120.0  # a server that is just starting answers once its imports are done
 SPARE_S = 60.0  # for a reply, beyond the cell's own time
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.05, 1.0
 
@@ -84,7 +85,7 @@ class Server:
                 frame = reader.frame()
         except (httpx2.TransportError, httpx2.InvalidURL, FrameError) as error:
             self.down_until = asyncio.get_running_loop().time() + DOWN_S
-            raise ServerLost(f"{self.url}: {error or type(error).__name__}") from None
+            raise ServerLost(f"{self.url}: {str(error) or type(error).__name__}") from None
         if response.status_code == 401:
             raise ConfigError(
                 f"sandbox.urls: {self.url} does not know this token; put the one of its "
@@ -181,7 +182,9 @@ class RemotePool:
             failures: list[str] = []
             for server in self._by_room():
                 try:
-                    status, frame = await server.ask("POST", "/sessions", opening, wire.FRAME)
+                    status, frame = await server.ask(
+                        "POST", "/sessions", opening, wire.FRAME, START_S
+                    )
                 except ServerLost as error:
                     self.counts["lost"] += 1
                     failures.append(str(error))
