@@ -5,8 +5,8 @@
 FOLDER holds mathvision/ with the pictures of testmini (304 items). The shipped model and a scripted
 one are each measured with code allowed and forbidden: once in one go, and once killed ``--kills``
 times, at times drawn from a fixed seed, each time continued by the same command. Prints for each
-the trajectories, the doubled and lost ones, and how many verdicts are the same in both runs. Exits with
-1 where a trajectory is lost or doubled.
+the trajectories, the doubled and lost ones, and how many verdicts are the same in both runs. Exits
+with 1 where a trajectory is lost or doubled.
 """
 
 import argparse
