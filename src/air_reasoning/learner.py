@@ -96,7 +96,7 @@ def open_learner(config: RLConfig, parallel: Parallel) -> Learner:
 
 
 def save(
-    learner: Learner, folder: Path, step: int, position: int, config: RLConfig, score: float | None
+    learner: Learner, folder: Path, step: int, position: int, keep_last: int, score: float | None
 ) -> None:
     """A checkpoint after ``step`` updates, written by one process; all call it together."""
     state = learner.weights()
@@ -116,7 +116,7 @@ def save(
 
     save_checkpoint(
         folder, step, write, _Saved(optimizer), {"position": position},
-        score=score, keep_last=config.keep_last,
+        score=score, keep_last=keep_last,
     )  # fmt: skip
 
 

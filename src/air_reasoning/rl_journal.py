@@ -97,7 +97,7 @@ class Journal:
             self.run.sync()
         score = sum(self.scores) / len(self.scores) if self.scores else None
         folder = self.folder / "checkpoints"
-        save(self.learner, folder, self.step, self.position, self.config, score)
+        save(self.learner, folder, self.step, self.position, self.config.keep_last, score)
         self.scores.clear()
         self.saved = self.step
 

@@ -24,6 +24,7 @@ from air_reasoning.files import atomic_file
 from air_reasoning.json_io import dump_line, from_json, read_jsonl
 from air_reasoning.renderer import Renderer
 from air_reasoning.rollout import RolloutConfig, rollout
+from air_reasoning.run_reader import located
 from air_reasoning.samplers.scripted import ScriptedSampler
 from air_reasoning.sandbox.base import SandboxPool
 from air_reasoning.scoring import score_trajectory
@@ -194,7 +195,7 @@ def write_samples(folder: Path, samples: list[ColdStartSample], name: str = SAMP
 
 
 def read_samples(folder: Path, name: str = SAMPLES_NAME) -> list[tuple[Task, ColdStartSample]]:
-    """Samples with their tasks.
+    """Samples with their tasks, picture paths absolute.
 
     Raises:
         DataError: no such files, a broken line, or a sample whose task is missing.
@@ -205,7 +206,7 @@ def read_samples(folder: Path, name: str = SAMPLES_NAME) -> list[tuple[Task, Col
         raise DataError(f"{path} is missing: 'air base-model' makes it")
     pairs: list[tuple[Task, ColdStartSample]] = []
     for where, line in read_jsonl(path):
-        sample = from_json(ColdStartSample, line, where)
+        sample = from_json(ColdStartSample, located(line, folder.absolute()), where)
         if sample.task_id not in tasks:
             raise DataError(f"{where}: no task {sample.task_id} in {folder / 'tasks.jsonl'}")
         pairs.append((tasks[sample.task_id], sample))

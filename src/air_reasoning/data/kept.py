@@ -5,6 +5,7 @@ with another share at no cost.
 """
 
 import hashlib
+import math
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -114,7 +115,7 @@ def _surplus(run: RunDir, items: Items, config: TwoStageConfig) -> set[str]:
     if with_code == 0:
         return set()  # of nothing but easy tasks all are kept; the summary says so
     share = config.direct_share
-    wanted = round(with_code * share / (1 - share))
+    wanted = math.floor(with_code * share / (1 - share) + 1e-9)
     direct = [row["trajectory"]["id"] for row in _finished_rows(run, items) if _is_direct(row)]
     direct.sort(key=lambda name: hashlib.sha256(f"{config.seed} {name}".encode()).digest())
     return set(direct[wanted:])
