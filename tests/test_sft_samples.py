@@ -151,21 +151,23 @@ def figures(folder, name):
 def test_watching_changes_nothing_and_survives_an_interruption(
     tiny_model, cold_start_data, tmp_path, ctrl_c_when
 ):
-    data, tasks = cold_start_data, cold_start_data
+    data = cold_start_data
     short = RolloutConfig(max_new_tokens=12, max_turns=1)
-    watch = WatchConfig(every=2, share=0.25, tasks=tasks, limit=2, rollout=short)
-    run(config(tiny_model, data, watch=watch, steps=4), tmp_path / "whole")
-    blind = WatchConfig(share=0.25)
-    run(config(tiny_model, data, watch=blind, steps=4), tmp_path / "blind")
+    watch = WatchConfig(every=3, share=0.25, tasks=data, limit=2, rollout=short)
+    run(config(tiny_model, data, watch=watch), tmp_path / "whole")
+    run(config(tiny_model, data, watch=WatchConfig(share=0.25)), tmp_path / "blind")
     assert figures(tmp_path / "whole", "loss/sft") == figures(tmp_path / "blind", "loss/sft")
     losses = figures(tmp_path / "whole", "loss/held_out")
-    assert [step for step, _ in losses] == [0, 2, 4]
+    assert [step for step, _ in losses] == [0, 3, 6]
     assert losses[-1][1] < losses[0][1]
     assert len(figures(tmp_path / "whole", "eval/accuracy")) == 3
     cut = tmp_path / "cut"
-    with ctrl_c_when(lambda: (cut / "checkpoints").exists() and len(figures(cut, "loss/sft")) >= 3):
-        run(config(tiny_model, data, watch=watch, steps=4), cut)
-    run(config(tiny_model, data, watch=watch, steps=4), cut)
+    metrics = cut / "metrics.jsonl"
+    # look, 1, 2, checkpoint, 3, look, 4, checkpoint: two steps are still to come
+    with ctrl_c_when(lambda: metrics.exists() and metrics.read_bytes().count(b"\n") >= 6):
+        run(config(tiny_model, data, watch=watch), cut)
+    assert len(figures(cut, "loss/sft")) < 6
+    run(config(tiny_model, data, watch=watch), cut)
     for name in ("loss/sft", "loss/held_out", "eval/accuracy"):
         assert figures(cut, name) == figures(tmp_path / "whole", name)
 
@@ -237,3 +239,14 @@ def test_from_a_teachers_script_to_a_trained_model(tiny_model, cold_start_data, 
     write_samples(tmp_path / "cold", broken, "broken.jsonl")
     with pytest.raises(DataError, match="holds nothing that the model is to write"):
         run(config(tiny_model, tmp_path / "cold", samples="broken.jsonl"), tmp_path / "other")
+
+
+def test_a_local_checkpoint_as_teacher(tiny_model, cold_start_data, tmp_path):
+    two_stage = TwoStageConfig.model_validate(
+        {"tasks": cold_start_data, "samples": 1, "teacher": {"model": tiny_model, "max_tokens": 6}}
+    )
+    options = RunOptions(run_dir=tmp_path / "cold", display="none", limit=3)
+    run_cold_start(Resolved(value=two_stage, provenance={}), options)
+    summary = json.loads((tmp_path / "cold" / "summary.json").read_text())
+    assert summary["rejected"] == {"cut_off": 3}  # of random weights
+    assert summary["cost"]["written_tokens"] == 18

@@ -10,10 +10,11 @@ version that its first line names (``{# version: mine-3 #}``).
 import hashlib
 import re
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, TemplateError, TemplateSyntaxError
+from jinja2 import Environment, StrictUndefined, Template, TemplateError, TemplateSyntaxError
 
 from air_reasoning.errors import ConfigError, DataError
 from air_reasoning.files import atomic_write
@@ -92,10 +93,14 @@ class Prompts:
             "code_example": render_code("total = 12.5 * 9.1\nprint(total)", form),
         }  # fmt: skip
         try:
-            template = _ENVIRONMENT.from_string(self.sources[name])
-            return template.render(known | more).strip()
+            return _template(self.sources[name]).render(known | more).strip()
         except TemplateError as error:
             raise DataError(f"{self.files[name]}: {error.message} (task {task.id})") from None
+
+
+@cache
+def _template(source: str) -> Template:
+    return _ENVIRONMENT.from_string(source)
 
 
 def question_text(task: Task) -> str:
