@@ -417,6 +417,15 @@ def test_ctrl_c_lets_paid_requests_come_in(scripted, tmp_path, ctrl_c_when):
     assert len(outcomes(tmp_path / "run")) == 30
 
 
+def test_a_broken_picture_costs_nothing_and_stops_nobody(scripted, tmp_path):
+    tasks = make_tasks(tmp_path, ["good"])
+    Path(read_tasks(tasks)[0].images[0].path).write_bytes(b"no picture")
+    run(settings(scripted, tasks), tmp_path / "run")
+    rejected = json.loads((tmp_path / "run" / "rejected.jsonl").read_text())
+    assert rejected["reason"] == "broken_picture"
+    assert not scripted.requests
+
+
 def test_a_task_that_is_asked_in_words_only(scripted, tmp_path):
     question = "What is 17.5 times 24.2? (item words)"
     task = Task(

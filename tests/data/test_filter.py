@@ -170,6 +170,13 @@ def test_duplicates(tmp_path):
     assert {json.loads(line)["of"] for line in lines} == {"first", "words"}
 
 
+def test_a_broken_picture_stops_nobody(tmp_path):
+    tasks = write(tmp_path / "tasks", {"a": (bars(1), "How many?"), "b": (bars(2), "How many?")})
+    Path(read_tasks(tasks)[0].images[0].path).write_bytes(b"no picture")
+    run(tmp_path / "run", tasks=tasks, k_code=0, k_text=0)
+    assert ends(tmp_path / "run") == {"a": "broken_picture", "b": "kept"}
+
+
 def test_evaluation_items(tmp_path):
     long = "In the chart, how many bars are both taller than the first and shorter than the last?"
     held_out = write(
@@ -245,6 +252,10 @@ def test_the_judge(teacher, tmp_path):
     assert ends(tmp_path / "run") == {name: end for name, (_, end) in JUDGED.items()}
     assert set(teacher.whole.values()) == {1}
     assert sum(teacher.whole.values()) == len(JUDGED)
+    lines = (tmp_path / "run" / "verdicts.jsonl").read_text().splitlines()
+    told = {row["task_id"]: (row["verdict"], row["judge_answer"]) for row in map(json.loads, lines)}
+    assert len(told) == 6
+    assert told["agrees by rule"] == ("fit", "12.0")
     lines = (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()
     disputed = next(row for row in map(json.loads, lines) if row["task_id"] == "disputed")
     assert (disputed["judge_answer"], disputed["judge_reason"]) == ("14", "as I see it")

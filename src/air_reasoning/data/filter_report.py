@@ -1,6 +1,6 @@
 """The picture of a filter's tasks: pass rates with code against those without.
 
-A square is one bin of the two rates; the number in it counts tasks. Above the diagonal code helps.
+A square is a pair of rates; the number in it counts tasks. Above the diagonal code helps.
 """
 
 from collections import Counter
@@ -18,9 +18,9 @@ from air_reasoning.eval.report import ReportData, write_report
 from air_reasoning.eval.tables import PlainTable
 from air_reasoning.types import Task
 
-BINS = 10
+LEVELS = 11
 SHOWN_DISPUTES = 50
-_CELL, _LEFT, _TOP, _WIDTH = 32, 52, 36, 420
+_SIDE, _LEFT, _TOP, _WIDTH = 320, 52, 36, 420
 
 
 class _Found(Protocol):
@@ -38,8 +38,9 @@ def write_filter_report(
     kept = [item for item in sampled if item.reason is None]
     charts = []
     if sampled:
-        charts.append(pass_rate_map("Pass rates of all tasks rolled out", _pairs(sampled)))
-        charts.append(pass_rate_map("Pass rates of the tasks kept", _pairs(kept)))
+        k = config.k_text, config.k_code
+        charts.append(pass_rate_map("Pass rates of all tasks rolled out", _pairs(sampled), *k))
+        charts.append(pass_rate_map("Pass rates of the tasks kept", _pairs(kept), *k))
     data = ReportData(
         title="Data: filter",
         lead=f"{summary['funnel'][-1]['count']} of {len(found)} tasks kept.",
@@ -57,46 +58,67 @@ def write_filter_report(
     write_report(folder / "report.html", data)
 
 
-def pass_rate_map(title: str, pairs: Sequence[tuple[float, float]]) -> str:
-    """Counts of (p_text, p_code) as an SVG of squares; darker is more."""
-    counts = Counter((_bin(p_text), _bin(p_code)) for p_text, p_code in pairs)
+def pass_rate_map(
+    title: str, pairs: Sequence[tuple[float, float]], k_text: int, k_code: int
+) -> str:
+    """Counts of (p_text, p_code) as an SVG of squares; darker is more.
+
+    A column for each number of right ones out of ``k_text``, a row for each out of ``k_code``; of
+    more than ``LEVELS`` roll-outs, that many equal bins.
+    """
+    columns, rows = _levels(k_text), _levels(k_code)
+    counts = Counter((_level(t, columns), _level(c, rows)) for t, c in pairs)
     most = max(counts.values(), default=1)
-    parts = [_square(x, y, counts.get((x, y), 0), most) for x in range(BINS) for y in range(BINS)]
-    end = _TOP + BINS * _CELL
-    right = _LEFT + BINS * _CELL
+    wide, high = _SIDE / columns, _SIDE / rows
+    parts = [
+        _square(_LEFT + x * wide, _TOP + (rows - 1 - y) * high, wide, high, counts[x, y] / most,
+                counts[x, y])
+        for x in range(columns)
+        for y in range(rows)
+    ]  # fmt: skip
+    bottom, right = _TOP + _SIDE, _LEFT + _SIDE
     parts.append(
-        f'<line x1="{_LEFT}" y1="{end}" x2="{right}" y2="{_TOP}" stroke="var(--muted, #6b7683)" '
-        'stroke-dasharray="4 4"/>'
+        f'<line x1="{_LEFT}" y1="{bottom}" x2="{right}" y2="{_TOP}" '
+        'stroke="var(--muted, #6b7683)" stroke-dasharray="4 4"/>'
     )
     for tick in (0.0, 0.5, 1.0):
-        x, y = _LEFT + tick * BINS * _CELL, end - tick * BINS * _CELL
-        parts.append(_text(x, end + 16, f"{tick:g}", "middle"))
+        x = _LEFT + wide / 2 + tick * (_SIDE - wide)
+        y = bottom - high / 2 - tick * (_SIDE - high)
+        parts.append(_text(x, bottom + 16, f"{tick:g}", "middle"))
         parts.append(_text(_LEFT - 8, y + 4, f"{tick:g}", "end"))
-    middle = _LEFT + BINS * _CELL / 2
-    parts.append(_text(middle, end + 34, "pass rate without code", "middle"))
-    across = f'transform="rotate(-90 14 {(end + _TOP) / 2})"'
-    parts.append(_text(14, (end + _TOP) / 2, "pass rate with code", "middle", across))
+    middle = (_TOP + bottom) / 2
+    parts.append(_text(_LEFT + _SIDE / 2, bottom + 34, "pass rate without code", "middle"))
+    turned = f'transform="rotate(-90 14 {middle})"'
+    parts.append(_text(14, middle, "pass rate with code", "middle", turned))
     label = escape(f"{title}: {len(pairs)} tasks", quote=True)
     return (
-        f'<svg class="chart" viewBox="0 0 {_WIDTH} {end + 44}" role="img" aria-label="{label}" '
+        f'<svg class="chart" viewBox="0 0 {_WIDTH} {bottom + 44}" role="img" aria-label="{label}" '
         f'font-family="inherit" xmlns="http://www.w3.org/2000/svg">'
         f'<text x="8" y="18" font-size="14" font-weight="600" fill="var(--ink, #1c2430)">'
         f"{escape(title)}</text>{''.join(parts)}</svg>"
     )
 
 
-def _square(x: int, y: int, count: int, most: int) -> str:
-    left, top = _LEFT + x * _CELL, _TOP + (BINS - 1 - y) * _CELL
-    strength = 0.0 if not count else 0.15 + 0.85 * (count / most) ** 0.5
+def _levels(k: int) -> int:
+    return min(k, LEVELS - 1) + 1
+
+
+def _level(rate: float, levels: int) -> int:
+    """The nearest of ``levels`` rates from 0 to 1."""
+    return round(rate * (levels - 1))
+
+
+def _square(left: float, top: float, wide: float, high: float, share: float, count: int) -> str:
+    strength = 0.15 + 0.85 * share**0.5 if count else 0.0
     square = (
-        f'<rect x="{left}" y="{top}" width="{_CELL - 1}" height="{_CELL - 1}" '
+        f'<rect x="{left:.1f}" y="{top:.1f}" width="{wide - 1:.1f}" height="{high - 1:.1f}" '
         f'fill="var(--c1, #2f6fb3)" fill-opacity="{strength:.2f}" '
         'stroke="var(--grid, #e3e6ea)"/>'
     )
     if not count:
         return square
     ink = "#fff" if strength > 0.6 else "var(--ink, #1c2430)"
-    place = f'x="{left + _CELL / 2 - 0.5}" y="{top + _CELL / 2 + 4}"'
+    place = f'x="{left + wide / 2 - 0.5:.1f}" y="{top + high / 2 + 4:.1f}"'
     return square + f'<text {place} font-size="11" text-anchor="middle" fill="{ink}">{count}</text>'
 
 
@@ -105,10 +127,6 @@ def _text(x: float, y: float, text: str, anchor: str, more: str = "") -> str:
         f'<text x="{x:g}" y="{y:g}" font-size="12" text-anchor="{anchor}" '
         f'fill="var(--muted, #6b7683)" {more}>{escape(text)}</text>'
     )
-
-
-def _bin(rate: float) -> int:
-    return min(int(rate * BINS + 1e-9), BINS - 1)
 
 
 def _pairs(found: Sequence[_Found]) -> list[tuple[float, float]]:

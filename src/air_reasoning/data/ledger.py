@@ -10,6 +10,7 @@ neither paid nor lost was under way when the process died: it is asked again, an
 thing that is paid twice; ``in_flight`` says how much of it there was.
 """
 
+import time
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,9 @@ from typing import Any, Self
 from air_reasoning.errors import DataError
 from air_reasoning.files import LineFile
 from air_reasoning.json_io import dump_line, parse_json
+
+SYNC_S = 1.0
+"""A process that dies loses nothing; of a loss of power, responses of the last second."""
 
 
 @dataclass(kw_only=True, slots=True, frozen=True)
@@ -50,6 +54,7 @@ class Ledger:
         self.cost_of: Counter[str] = Counter()
         self._places: dict[tuple[str, str], tuple[int, int]] = {}
         self._file = LineFile(path)
+        self._synced = time.monotonic()
         self._load()
 
     def find(self, key: str, request: str) -> Reply | None:
@@ -75,6 +80,9 @@ class Ledger:
         fields = {name: getattr(reply, name) for name in _FIELDS}
         line = dump_line({"paid": key, "request": request, **fields})
         self._file.append(line)
+        if time.monotonic() - self._synced >= SYNC_S:
+            self._file.sync()
+            self._synced = time.monotonic()
         self._enter((key, request), reply, self._file.size - len(line) - 1, len(line))
 
     def close(self) -> None:

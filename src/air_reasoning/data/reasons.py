@@ -17,6 +17,7 @@ from air_reasoning.json_io import read_json
 class Rejection(StrEnum):
     """The one reason why a sample (cold start) or a task (filter) is not kept."""
 
+    BROKEN_PICTURE = "broken_picture"
     # The teacher's text
     REFUSED = "refused"
     REQUEST_REFUSED = "request_refused"
@@ -53,6 +54,7 @@ class Rejection(StrEnum):
 
 
 MEANING = {
+    Rejection.BROKEN_PICTURE: "a picture of the task is missing or broken; nothing was asked",
     Rejection.REFUSED: "the teacher declined, or wrote nothing",
     Rejection.REQUEST_REFUSED: "the endpoint refused this request (content filter, picture size)",
     Rejection.CUT_OFF: "the teacher's text hit max_tokens",

@@ -22,12 +22,12 @@ from air_reasoning.data.near_duplicates import Index, signature
 from air_reasoning.data.pass_rates import outside
 from air_reasoning.data.prompts import Prompts
 from air_reasoning.data.reasons import Rejection
-from air_reasoning.data.selected import write_selected
+from air_reasoning.data.selected import VERDICTS_NAME, write_selected
 from air_reasoning.data.self_sampling import Found, roll_out_all
 from air_reasoning.data.two_stage import LEDGER, TooManyLost, refuse_test
 from air_reasoning.data.writer import ServiceDown, open_writer
 from air_reasoning.display import progress
-from air_reasoning.errors import BudgetReached, ConfigError, SamplerError
+from air_reasoning.errors import BudgetReached, ConfigError, DataError, SamplerError
 from air_reasoning.identity import content_identity, model_identity, tasks_identity
 from air_reasoning.json_io import read_json
 from air_reasoning.models.shipped import shipped_model
@@ -66,7 +66,7 @@ def run_filter(resolved: Resolved[FilterConfig], options: RunOptions) -> None:
         RunDir.open(
             options.run_dir, command="data-filter", resolved_config=resolved, fingerprint=prints,
             resume=options.resume, overwrite=options.overwrite,
-            parts=(TASKS_NAME, REJECTED_NAME),
+            parts=(TASKS_NAME, REJECTED_NAME, VERDICTS_NAME),
         ) as run,
         Ledger(run.path / LEDGER) as ledger,
     ):  # fmt: skip
@@ -84,8 +84,12 @@ def _deduplicate(
     index = Index(config.duplicates.similarity)
     with progress(options.display, len(found), "comparing") as bar:
         for item in found:
-            look = signature(item.task)
             bar.advance()
+            try:
+                look = signature(item.task)
+            except DataError as error:
+                item.reason, item.told = Rejection.BROKEN_PICTURE, {"error": str(error)}
+                continue
             if (leak := evaluations.find(look)) is not None:
                 item.reason = Rejection.EVALUATION_LEAK
                 item.told = {"of": leak.of, "by": leak.by}

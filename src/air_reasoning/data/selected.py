@@ -18,6 +18,9 @@ from air_reasoning.run_dir import RunDir
 from air_reasoning.task_files import write_tasks
 from air_reasoning.types import Task
 
+VERDICTS_NAME = "verdicts.jsonl"
+_BEFORE_ALL = (Rejection.BROKEN_PICTURE, Rejection.DUPLICATE, Rejection.EVALUATION_LEAK)
+
 
 def write_selected(
     found: Sequence[Found],
@@ -34,6 +37,13 @@ def write_selected(
             if item.reason is not None:
                 told = {"task_id": item.task.id, "reason": item.reason, **item.told}
                 file.write(dump_line(told | _numbers(item) | _said(item)) + b"\n")
+    judged = [item for item in found if item.verdict is not None]
+    if judged:
+        with atomic_file(run.path / VERDICTS_NAME) as file:
+            for item in judged:
+                assert item.verdict is not None
+                told = {"task_id": item.task.id, "verdict": item.verdict.rejection or "fit"}
+                file.write(dump_line(told | {"gold": item.task.answer.value} | _said(item)) + b"\n")
     summary = _summary(found, kept, config, evaluations, ledger)
     run.write_summary(summary)
     write_filter_report(run.path, summary, found, config)
@@ -86,14 +96,12 @@ def _summary(
         if item.reason is not None:
             counts[item.reason] = counts.get(item.reason, 0) + 1
     stages = {"tasks": len(found)}
-    stages["not seen before"] = stages["tasks"] - sum(
-        counts.get(reason, 0) for reason in (Rejection.DUPLICATE, Rejection.EVALUATION_LEAK)
-    )
+    stages["new and whole"] = stages["tasks"] - sum(counts.get(reason, 0) for reason in _BEFORE_ALL)
     if config.judge is not None:
-        stages["passed by the judge"] = stages["not seen before"] - sum(
+        stages["passed by the judge"] = stages["new and whole"] - sum(
             item.verdict is None or item.verdict.rejection == item.reason is not None
             for item in found
-            if item.reason not in (Rejection.DUPLICATE, Rejection.EVALUATION_LEAK)
+            if item.reason not in _BEFORE_ALL
         )
     stages["kept"] = len(kept)
     disputed = [f for f in found if f.verdict and f.verdict.rejection is Rejection.GOLD_DISPUTED]

@@ -8,7 +8,7 @@ Every sample ends as kept or with one ``Rejection``. What we lose (no response, 
 """
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from PIL import Image
@@ -27,7 +27,7 @@ from air_reasoning.data.replay import play
 from air_reasoning.data.solution import Solution, direct_turn, read_solution, without_reasoning
 from air_reasoning.data.writer import RequestRefused, Writer
 from air_reasoning.engine import SaveImage
-from air_reasoning.errors import AirError, SamplerError
+from air_reasoning.errors import AirError, DataError, SamplerError
 from air_reasoning.images import load_ref
 from air_reasoning.rollout_setup import derived_seed
 from air_reasoning.sandbox.base import SandboxPool
@@ -84,10 +84,14 @@ class Stages:
             Lost: at least one could not be finished. BudgetReached, ServiceDown: as they say.
         """
         numbers = range(self.samples)
+        try:
+            images = [load_ref(ref) for ref in task.images]
+        except DataError as error:
+            blind = replace(task, images=[replace(ref, path="") for ref in task.images])
+            return [self._written(blind, 0, "thought", str(error), Rejection.BROKEN_PICTURE)]
         if self.ask_all:  # all at once; what was asked for is in the ledger afterwards
             asked = [self._thought_alone(task, number) for number in numbers]
             await asyncio.gather(*asked, return_exceptions=True)  # below each raises again
-        images = [load_ref(ref) for ref in task.images]
         done, kept = list[Sample](), 0
         for number in numbers:
             if kept == self.keep_per_task and not self.ask_all:
