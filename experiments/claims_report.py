@@ -20,6 +20,7 @@ FIGURES = (
 CURVES = ("accuracy", "code_share_easy", "code_share_hard", "policy/entropy")
 COLD_START = "cold_start"
 OURS = "aware_forbid_2"
+LONG = "aware_long"
 
 
 def write_report(folder: Path, records: Records, about: Mapping[str, Any]) -> None:
@@ -88,7 +89,10 @@ def shown(seeds: Sequence[Metric], figure: str) -> str:
     scale = 1 if figure.startswith("tokens") else 100
     ends = ""
     if found.low is not None and found.high is not None:
-        ends = f" [{scale * found.low:.1f}, {scale * found.high:.1f}]"
+        low, high = found.low, found.high
+        if scale == 100:  # the t interval of a share over two or three seeds may leave its range
+            low, high = max(0.0, low), min(1.0, high)
+        ends = f" [{scale * low:.1f}, {scale * high:.1f}]"
     return f"{scale * found.value:.1f}{ends} ({len(seeds)})"
 
 
@@ -144,6 +148,7 @@ def verdicts(values: Values, folder: Path, steps: int) -> Iterator[tuple[str, st
         text = "undefined" if success is None else f"{100 * success:.1f} %"
         yield f"tool success above 95 %, {decoding}", text, at_least(success, 0.95)
     yield collapse(folder, steps)
+    yield held_out_after_twice(values)
     behind = difference(values, "accuracy", "sampled", OURS, "outcome")
     yield (
         "ours: no less accurate than outcome-only (1 point), sampled",
@@ -161,7 +166,7 @@ def verdicts(values: Values, folder: Path, steps: int) -> Iterator[tuple[str, st
 def collapse(folder: Path, steps: int) -> tuple[str, str, bool | None]:
     """Accuracy of the last tenth of a doubled run beside that of the usual length."""
     claim = "no collapse over twice the steps"
-    lines = read_metrics(folder / "trainings" / "aware_long-0")
+    lines = read_metrics(folder / "trainings" / f"{LONG}-0")
     tenth = max(1, steps // 10)
     known = [(line["step"], line["accuracy"]) for line in lines if "accuracy" in line]
     usual = [value for step, value in known if steps - tenth < step <= steps]
@@ -170,6 +175,18 @@ def collapse(folder: Path, steps: int) -> tuple[str, str, bool | None]:
         return claim, "no such run", None
     text = f"training accuracy {100 * fmean(usual):.1f} % at {steps}, {100 * fmean(last):.1f} % at "
     return claim, f"{text}{2 * steps}", fmean(last) >= fmean(usual) - 0.05
+
+
+def held_out_after_twice(values: Values) -> tuple[str, str, bool | None]:
+    """Of the same seed, held-out tasks; what is over-fitted shows here and not in training."""
+    claim = "ours: held-out accuracy after twice the steps (5 points), sampled, seed 0"
+    long, usual = (
+        values.get(arm, {}).get("sampled", {}).get("accuracy", [])[:1] for arm in (LONG, OURS)
+    )
+    if not long or not usual or long[0].value is None or usual[0].value is None:
+        return claim, "no such run", None
+    change = 100 * (long[0].value - usual[0].value)
+    return claim, points(change), at_least(change, -5.0)
 
 
 def mean(values: Values, figure: str, decoding: str, arm: str) -> float | None:
