@@ -3,6 +3,7 @@
 python -m air_reasoning.models.gguf FILE.gguf FOLDER
 """
 
+import importlib.util
 import sys
 from pathlib import Path
 
@@ -21,12 +22,10 @@ def checkpoint_from_gguf(file: Path, folder: Path) -> Path:
     """
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected a GGUF model")
-    try:
-        import gguf  # noqa: F401
-    except ModuleNotFoundError:
+    if importlib.util.find_spec("gguf") is None:
         raise PrerequisiteError(
             "gguf is not installed; run `pip install 'air-reasoning[train,gguf]'`"
-        ) from None
+        )
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.quantization_config import GgufConfig
