@@ -125,7 +125,7 @@ def _headline(trainings: Sequence[Training]) -> dict[str, float | None]:
                 values = [
                     v for line in lines if (v := line.get(f"code_share_{difficulty}")) is not None
                 ]
-                label = f"{training.name.split('_')[0]} {difficulty}"
+                label = f"{training.name.split('_')[0]}: code on {difficulty}"
                 shown[label] = sum(values) / len(values) if values else None
     return shown
 
