@@ -8,6 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from air_reasoning.errors import DataError
 from air_reasoning.json_io import dump_line
 from air_reasoning.types import Task
 
@@ -28,7 +29,15 @@ def tasks_identity(tasks: Sequence[Task]) -> str:
 
 
 def model_identity(folder: Path) -> str:
-    """Name and content hash of a checkpoint: sizes, and the first MiB of each weight file."""
+    """Name and content hash of a checkpoint: sizes, and the first MiB of each weight file.
+
+    Raises:
+        DataError: a folder, but of no model; told before a run folder is claimed for it.
+    """
+    if folder.is_dir() and not (folder / "config.json").is_file():
+        raise DataError(
+            f"{folder}/config.json: missing, so {folder} is no model folder; expected a checkpoint"
+        )
     digest = hashlib.sha256()
     for file in sorted([*folder.glob("*.safetensors"), *folder.glob("*.json")]):
         digest.update(f"{file.name} {file.stat().st_size}\n".encode())

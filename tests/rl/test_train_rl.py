@@ -130,3 +130,9 @@ def test_roll_outs_of_the_next_step_run_while_one_trains(trainings):
     # The first two steps were rolled out by the same policy, so only the second is off-policy.
     gaps = [line["sampler/logprob_gap"] for line in lines]
     assert gaps[0] < 1e-4 < min(gaps[1:])
+
+
+def test_a_folder_of_no_model_does_not_claim_the_run_folder(trainings, tmp_path: Path):
+    with pytest.raises(DataError, match=r"config\.json: missing"):
+        trainings.run("run", model={"path": str(tmp_path)})
+    assert not (trainings.folder / "run").exists()
